@@ -1,0 +1,1 @@
+"""The command line, the pages it writes and the loggers it feeds."""

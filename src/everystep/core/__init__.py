@@ -1,0 +1,1 @@
+"""Records, trace, protocols, budgets, errors: the standard library only."""

@@ -1,0 +1,144 @@
+"""Records to JSON values and back, by their types. Versioned; unknown fields are refused by name."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from everystep.core.errors import StoreError
+
+VERSION = 1
+"""Version of the encoded form; it goes up when a stored field changes its meaning."""
+
+R = TypeVar("R")
+
+
+def encode(value: Any) -> Any:
+    """Return ``value`` (a record, a container of records, a JSON value) as a JSON value.
+
+    Fields that hold their default are left out, so a step stores only what it added.
+
+    >>> from everystep.core.records import Action
+    >>> encode(Action(text="go"))
+    {'text': 'go'}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            name: encode(item)
+            for name, default in _defaults(type(value))
+            if (item := getattr(value, name)) != default
+        }
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value] if value and not _flat(value[0]) else list(value)
+    return value
+
+
+def _flat(item: Any) -> bool:
+    return type(item) in (int, float, str)
+
+
+def dumps(value: Any) -> str:
+    """Return the compact JSON text of ``value``."""
+    return json.dumps(encode(value), separators=(",", ":"), ensure_ascii=False)
+
+
+def loads(cls: type[R], text: str) -> R:
+    """Parse JSON text into a record of type ``cls``."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise StoreError(f"not JSON, expected a {cls.__name__}: {error}. The line is damaged.") from None
+    return decode(cls, data)
+
+
+def decode(cls: type[R], data: Any) -> R:
+    """Build a record of type ``cls`` from a JSON value made by ``encode``.
+
+    Raises ``StoreError`` naming the field that is missing, unknown or of the wrong type.
+
+    >>> from everystep.core.records import Action
+    >>> decode(Action, {"text": "go", "valid": False})
+    Action(text='go', calls=(), valid=False, reason=None)
+    >>> decode(Action, {"txt": "go"})
+    Traceback (most recent call last):
+        ...
+    everystep.core.errors.StoreError: cannot read Action: unknown field 'txt'. It was written by another version, or the data is damaged.
+    """
+    result: R = _reader(cls)(data)
+    return result
+
+
+@cache
+def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
+    pairs = []
+    for f in fields(cls):
+        if f.default is not MISSING:
+            default = f.default
+        elif f.default_factory is not MISSING:
+            default = f.default_factory()
+        else:
+            default = MISSING
+        pairs.append((f.name, default))
+    return tuple(pairs)
+
+
+@cache
+def _reader(kind: Hashable) -> Callable[[Any], Any]:
+    """Return the function that turns a JSON value into a value of type ``kind``."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        return _record_reader(kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        if arguments[0] in (int, float, str):
+            return tuple
+        item = _reader(arguments[0])
+        return lambda data: tuple(item(one) for one in data)
+    if origin in (Union, types.UnionType):
+        options = [one for one in arguments if one is not type(None)]
+        if len(options) == 1 and type(None) in arguments:
+            inner = _reader(options[0])
+            return lambda data: None if data is None else inner(data)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and arguments[0] is int:
+        inner = _reader(arguments[1])
+        return lambda data: {int(key): inner(value) for key, value in data.items()}
+    return lambda data: data
+
+
+def _record_reader(cls: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(cls)
+    readers = {f.name: _reader(hints[f.name]) for f in fields(cls)}
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise StoreError(f"cannot read {cls.__name__}: expected an object, found {type(data).__name__}.")
+        values = {}
+        for name, value in data.items():
+            reader = readers.get(name)
+            if reader is None:
+                raise StoreError(
+                    f"cannot read {cls.__name__}: unknown field {name!r}. "
+                    "It was written by another version, or the data is damaged."
+                )
+            try:
+                values[name] = reader(value)
+            except (TypeError, ValueError) as error:
+                raise StoreError(
+                    f"cannot read {cls.__name__}: field {name!r} is damaged ({error})."
+                ) from None
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise StoreError(f"cannot read {cls.__name__}: {error}.") from None
+
+    return read

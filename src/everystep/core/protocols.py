@@ -1,0 +1,261 @@
+"""Every protocol of Everystep in one file: what a part must do to take part.
+
+An optional ability is a protocol of its own (``Snapshots``, ``Oracle``, ``Forks``): ask with
+``isinstance``, never with ``hasattr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from everystep.core.records import Action, Message, Observation, Sample, Stop, Task, TokenRecord
+
+# --- environments -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """What an action led to.
+
+    ``terminated`` means that the episode is over by its own rules, ``truncated`` that a limit cut it
+    off. ``success`` is set when ``terminated`` is, ``None`` where the environment does not know.
+    """
+
+    observation: Observation
+    reward: float
+    terminated: bool = False
+    truncated: bool = False
+    success: bool | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    valid: bool = True
+    reason: str | None = None
+
+
+class Environment(Protocol):
+    """A world that an agent acts in, one episode at a time.
+
+    The same task always gives the same episode. ``parse`` turns what an agent wrote into an action,
+    ``valid=False`` with a reason where it cannot. ``step`` never raises for what an agent wrote: an
+    action that cannot be executed gives ``valid=False`` with a reason, and an observation.
+    """
+
+    def reset(self, task: Task) -> Observation: ...
+
+    def parse(self, text: str) -> Action: ...
+
+    def step(self, action: Action) -> Transition: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """An environment whose complete state can be saved and put back, any number of times."""
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, state: Any) -> Observation: ...
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """An environment that knows a best next action of the current state."""
+
+    def oracle(self) -> str: ...
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to sample. ``temperature`` 0 is greedy; ``top_p`` in (0, 1]; ``max_tokens`` a turn."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One turn asked of a model.
+
+    ``session`` names the conversation; ``messages`` are only the new ones since its last turn.
+    ``allowed`` restricts the answer to one of these texts. ``seed`` makes this one answer repeatable,
+    whatever else is in the batch.
+    """
+
+    session: str
+    messages: tuple[Message, ...]
+    allowed: tuple[str, ...] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one generation: read anew, read from a cache, written."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """A model's answer to one request. ``tokens`` is ``None`` where the model does not show them."""
+
+    text: str
+    stop: Stop
+    tokens: TokenRecord | None = None
+    usage: Usage = Usage()
+    error: str | None = None
+
+
+class Sampler(Protocol):
+    """A model that answers turns. ``policy`` names the weights that it samples from.
+
+    ``sample`` answers all requests, in order; a failing one gives ``Stop.ERROR`` and an error text,
+    it never takes the others down. ``release`` forgets conversations.
+    """
+
+    @property
+    def policy(self) -> str: ...
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]: ...
+
+    def release(self, sessions: Sequence[str]) -> None: ...
+
+
+@runtime_checkable
+class Forks(Protocol):
+    """A sampler that can continue one conversation in several ways from the same point."""
+
+    def fork(self, session: str, new_session: str) -> None: ...
+
+
+@runtime_checkable
+class AsyncSampler(Protocol):
+    """A sampler that answers each request on its own, concurrently: remote endpoints."""
+
+    @property
+    def policy(self) -> str: ...
+
+    async def sample_one(self, request: Request, sampling: Sampling) -> Generation: ...
+
+    def release(self, sessions: Sequence[str]) -> None: ...
+
+
+# --- learning -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What to minimise, as functions of per-token log-probabilities; never a method's name.
+
+    ``policy``: ``ppo`` (clipped ratio, with dual clip when ``dual_clip`` > 0), ``cispo``,
+    ``gspo`` (ratio per rollout), ``step`` (ratio per step), or ``reinforce`` (no ratio). ``clip_low`` and ``clip_high`` bound the ratio to
+    ``[1 - clip_low, 1 + clip_high]``. ``aggregate``: ``rollout`` (mean over the tokens of a rollout,
+    then over rollouts), ``token`` (mean over all tokens of the batch), ``sum`` (per rollout sum, mean over rollouts),
+    ``constant`` (sum divided by ``constant``). ``kl``: ``none``, ``k1``, ``k2``, ``k3`` (low variance) against
+    ``reference_logprobs`` with weight ``kl_coefficient``. ``entropy`` adds an entropy bonus.
+    """
+
+    policy: str = "ppo"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float = 0.0
+    aggregate: str = "rollout"
+    constant: float = 1.0
+    kl: str = "none"
+    kl_coefficient: float = 0.0
+    entropy: float = 0.0
+    supervised: float = 1.0
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a learner can honour. An option outside of it raises ``LearnerError``."""
+
+    losses: frozenset[str]
+    allowed_sets: bool = False
+    entropy: bool = False
+    value_head: bool = False
+    reference: bool = False
+    tree_packing: bool = False
+    exact_resume: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Log-probabilities of a sample's tokens (position 0 is ``0.0``), and values where there is a head."""
+
+    logprobs: tuple[float, ...]
+    values: tuple[float, ...] | None = None
+
+
+class Learner(Protocol):
+    """Weights that can be trained. It receives streams, and four primitives; it knows no method.
+
+    ``forward_backward`` adds to the gradient; the loss is normalised by the totals of ``samples`` (or
+    by ``totals`` when a batch is split over several calls). ``optim_step`` applies it and clears it.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def forward_backward(
+        self, samples: Sequence[Sample], loss: Loss, *, totals: Mapping[str, float] | None = None
+    ) -> dict[str, float]: ...
+
+    def optim_step(self, *, learning_rate: float) -> dict[str, float]: ...
+
+    def score(self, samples: Sequence[Sample]) -> list[Scored]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def load(self, folder: Path) -> None: ...
+
+    def sampler(self) -> Sampler: ...
+
+
+# --- watching -----------------------------------------------------------------------------------
+
+
+class Logger(Protocol):
+    """Receives named numbers as a run goes on."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+# --- worlds: how environments are offered ---------------------------------------------------------
+
+
+class World(Protocol):
+    """A family of tasks and the environment that runs them, as a frozen dataclass of its options.
+
+    ``task(split, index)`` is a pure function of the options; the splits ``train`` and ``test`` never
+    share a task. ``size`` is the number of tasks of a split, ``None`` without end. ``max_steps`` is
+    the default step limit of an episode.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+    @property
+    def max_steps(self) -> int: ...
+
+    def make(self) -> Environment: ...
+
+    def task(self, split: str, index: int) -> Task: ...
+
+    def size(self, split: str) -> int | None: ...

@@ -1,0 +1,1 @@
+"""One additive rule that gives every step its share of the credit."""

@@ -1,0 +1,65 @@
+"""The worlds that come with Everystep, by name. A world's module is imported when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from everystep.core.errors import ConfigError, did_you_mean
+from everystep.core.protocols import World
+from everystep.core.records import Json
+from everystep.core.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Where a world lives. ``extra`` is the pip extra that it needs, ``None`` for none."""
+
+    target: str
+    extra: str | None = None
+
+
+WORLDS: Registry[Entry] = Registry("environment")
+for _name, _target, _extra in (
+    ("babyai", "babyai:BabyAI", "babyai"),
+    ("boxoban", "boxoban:Boxoban", None),
+    ("gymnasium", "gymnasium:Gymnasium", "gymnasium"),
+    ("hanoi", "hanoi:Hanoi", None),
+    ("intercode_sql", "intercode_sql:InterCodeSQL", None),
+    ("keydoor", "keydoor:KeyDoor", None),
+    ("stepmath", "stepmath:StepMath", None),
+    ("toolchain", "toolchain:ToolChain", None),
+):
+    WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", extra=_extra))
+
+
+def world_class(name: str) -> type[World]:
+    """Import and return the dataclass of a world; a missing extra is named with its remedy."""
+    entry = WORLDS[name]
+    module, attribute = entry.target.split(":")
+    try:
+        return cast("type[World]", getattr(import_module(module), attribute))
+    except ModuleNotFoundError as error:
+        if entry.extra is None or (error.name or "").startswith("everystep"):
+            raise
+        raise ConfigError(
+            f"environment {name!r} needs the package {error.name!r}. "
+            f"Install it with: pip install 'everystep[{entry.extra}]'"
+        ) from None
+
+
+def world(name: str, **options: Json) -> World:
+    """Build a world from its name and options; an unknown option is refused with a suggestion.
+
+    >>> world("hanoi", disks=3).name
+    'hanoi'
+    """
+    cls = world_class(name)
+    assert is_dataclass(cls)  # noqa: S101 -- every world is one; the checker tests it
+    known = [f.name for f in fields(cls)]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"environment {name!r} has no option {option!r}. {did_you_mean(option, known)}")
+    build: Any = cls
+    return cast("World", build(**options))

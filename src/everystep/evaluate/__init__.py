@@ -1,0 +1,1 @@
+"""Held-out success, intervals, fair comparisons."""

@@ -1,0 +1,1 @@
+"""Samples, losses, packing and the learner. Nothing here knows a method's name."""

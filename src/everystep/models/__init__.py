@@ -1,0 +1,1 @@
+"""Models that answer turns: local (torch), chat endpoints, scripted, noisy, replay."""

@@ -1,0 +1,1 @@
+"""Rolling out episodes, and the journal that survives a crash."""
