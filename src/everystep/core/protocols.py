@@ -137,6 +137,22 @@ class Forks(Protocol):
     def fork(self, session: str, new_session: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A turn that was taken before: the messages that were new, the answer, its tokens where known."""
+
+    messages: tuple[Message, ...]
+    text: str
+    tokens: TokenRecord | None = None
+
+
+@runtime_checkable
+class Primes(Protocol):
+    """A sampler that can be put behind turns that were taken before, with their exact tokens."""
+
+    def prime(self, session: str, turns: Sequence[Turn]) -> None: ...
+
+
 @runtime_checkable
 class AsyncSampler(Protocol):
     """A sampler that answers each request on its own, concurrently: remote endpoints."""

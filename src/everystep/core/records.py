@@ -178,8 +178,8 @@ class Step:
 class Trajectory:
     """A walk from the root to a leaf of the step tree, with an outcome and the reason for its end.
 
-    ``outcome`` is the task's score (by default the sum of the rewards), ``None`` when it was not
-    decided. ``success`` is what the environment says, ``None`` when it does not know.
+    ``outcome`` is the task's score (by default the sum of the rewards so far), ``None`` when the episode
+    broke. ``success`` is what the environment says, ``None`` when it was not decided.
     """
 
     id: str

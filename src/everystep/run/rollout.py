@@ -1,0 +1,316 @@
+"""Rolling out: jobs in, trajectories out.
+
+An episode is a small state machine: it asks for a turn, gets an answer, acts, records the step. Two
+drivers feed it. ``rollout`` batches the turns of all live episodes (local models, whose cost is a
+forward pass); ``rollout_async`` lets every episode run at its own pace (remote models, whose cost is
+waiting).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from everystep.core.errors import ConfigError, WorldError
+from everystep.core.ledger import Ledger
+from everystep.core.protocols import AsyncSampler, Generation, Primes, Request, Sampler, Sampling, Turn
+from everystep.core.records import End, Message, Observation, Step, Stop, Task, Trajectory
+from everystep.run.hosts import Acted, Hosts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One episode to run: ``sample`` numbers the attempts at one task within a group.
+
+    ``prefix`` are steps that were taken before: their actions are executed again, the model is put
+    behind their exact tokens, and the episode goes on from there.
+    """
+
+    id: str
+    task: Task
+    group: str
+    sample: int = 0
+    seed: int = 0
+    prefix: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one episode. ``invalid`` ends an episode after so many invalid actions in a row."""
+
+    max_steps: int
+    invalid: int | None = None
+
+
+def seed_of(*parts: object) -> int:
+    """Return a stable 63-bit seed from its parts (run seed, task, sample, step).
+
+    >>> seed_of(1, "task", 0) == seed_of(1, "task", 0)
+    True
+    >>> seed_of(1, "task", 0) == seed_of(1, "task", 1)
+    False
+    """
+    digest = blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def jobs_of(tasks: Sequence[Task], *, group_size: int, prefix: str, seed: int) -> list[Job]:
+    """Return ``group_size`` jobs for each task; ids are ``prefix.group.sample``."""
+    if group_size < 1:
+        raise ConfigError(f"group size is {group_size!r}; it must be 1 or more.")
+    return [
+        Job(
+            id=f"{prefix}.{number}.{sample}",
+            task=task,
+            group=f"{prefix}.{number}",
+            sample=sample,
+            seed=seed_of(seed, prefix, task.id, sample),
+        )
+        for number, task in enumerate(tasks)
+        for sample in range(group_size)
+    ]
+
+
+@dataclass(slots=True)
+class Episode:
+    """The state of one running job."""
+
+    job: Job
+    limits: Limits
+    constrain: bool
+    observation: Observation
+    steps: list[Step] = field(default_factory=list)
+    end: End | None = None
+    success: bool | None = None
+    error: str | None = None
+    _invalid: int = 0
+
+    def request(self) -> Request:
+        """Return the next turn to ask of the model: only what is new since the last one."""
+        return Request(
+            session=self.job.id,
+            messages=messages_of(self.job.task, self.observation, first=not self.steps),
+            allowed=self.observation.admissible if self.constrain else None,
+            seed=seed_of(self.job.seed, len(self.steps)),
+        )
+
+    def failed_generation(self, generation: Generation) -> bool:
+        """End the episode if the model broke; return whether it did."""
+        if generation.stop is Stop.ERROR:
+            self.end, self.error = End.ERROR, generation.error or "the model gave no answer"
+            return True
+        return False
+
+    def record(self, generation: Generation, acted: Acted | WorldError, suffix: str = "") -> Step | None:
+        """Add the step that an answer and its effect make; ``None`` if the environment broke."""
+        if isinstance(acted, WorldError):
+            self.end, self.error = End.ERROR, str(acted)
+            return None
+        index = len(self.steps)
+        transition = acted.transition
+        step = Step(
+            id=f"{self.job.id}/{index}{suffix}",
+            parent=self.steps[-1].id if self.steps else None,
+            index=index,
+            observation=self.observation,
+            action=acted.action,
+            reward=transition.reward,
+            scores=transition.scores,
+            tokens=generation.tokens,
+            stop=generation.stop,
+        )
+        self.steps.append(step)
+        self.observation = transition.observation
+        self._invalid = 0 if acted.action.valid else self._invalid + 1
+        if transition.terminated:
+            self.success = transition.success
+            self.end = End.FAILED if transition.success is False else End.DONE
+        elif transition.truncated or len(self.steps) >= self.limits.max_steps:
+            self.end = End.TRUNCATED
+        elif self.limits.invalid is not None and self._invalid >= self.limits.invalid:
+            self.end, self.success = End.FAILED, False
+        return step
+
+    def trajectory(self) -> Trajectory:
+        """Return what was recorded. A broken episode has no outcome."""
+        end = self.end or End.CANCELLED
+        decided = end in (End.DONE, End.FAILED, End.TRUNCATED)
+        return Trajectory(
+            id=self.job.id,
+            task=self.job.task,
+            group=self.job.group,
+            steps=tuple(self.steps),
+            end=end,
+            outcome=sum(step.reward or 0.0 for step in self.steps) if decided else None,
+            success=self.success,
+            seed=self.job.seed,
+            error=self.error,
+            final=self.observation,
+        )
+
+
+def messages_of(task: Task, observation: Observation, *, first: bool) -> tuple[Message, ...]:
+    """Return the messages that an observation adds; the first one carries the instruction."""
+    text = f"{task.instruction}\n{observation.text}" if first and task.instruction else observation.text
+    return (Message(role="user", content=text),)
+
+
+OnStep = Callable[[Job, Step], None]
+
+
+def rollout(
+    hosts: Hosts,
+    sampler: Sampler,
+    jobs: Iterable[Job],
+    *,
+    sampling: Sampling,
+    limits: Limits,
+    constrain: bool = True,
+    slots: int = 256,
+    ledger: Ledger | None = None,
+    on_step: OnStep | None = None,
+) -> list[Trajectory]:
+    """Run all jobs with one batched model call a turn; return their trajectories in job order.
+
+    At most ``slots`` episodes live at a time; a finished one makes room for the next job. With
+    ``constrain`` the model can only answer admissible actions where the environment lists them.
+    """
+    waiting = list(jobs)
+    order = [job.id for job in waiting]
+    waiting.reverse()
+    live: list[Episode] = []
+    done: dict[str, Trajectory] = {}
+    ledger = ledger or Ledger()
+    while waiting or live:
+        fresh = [waiting.pop() for _ in range(min(slots - len(live), len(waiting)))]
+        live += _begin(hosts, sampler, fresh, limits, constrain, done)
+        if not live:
+            continue
+        generations = sampler.sample([episode.request() for episode in live], sampling)
+        acting = []
+        for episode, generation in zip(live, generations, strict=True):
+            _count(ledger, generation)
+            if not episode.failed_generation(generation):
+                acting.append((episode, generation))
+        acted = hosts.act([(episode.job.id, generation.text) for episode, generation in acting])
+        for (episode, generation), answer in zip(acting, acted, strict=True):
+            step = episode.record(generation, answer)
+            if step is not None:
+                ledger.add(environment_steps=1)
+                if on_step is not None:
+                    on_step(episode.job, step)
+        ended = [episode for episode in live if episode.end is not None]
+        live = [episode for episode in live if episode.end is None]
+        _finish(hosts, sampler, ended, done)
+    ledger.add(episodes=len(order))
+    return [done[identifier] for identifier in order]
+
+
+async def rollout_async(
+    hosts: Hosts,
+    sampler: AsyncSampler,
+    jobs: Iterable[Job],
+    *,
+    sampling: Sampling,
+    limits: Limits,
+    constrain: bool = False,
+    slots: int = 16,
+    ledger: Ledger | None = None,
+    on_step: OnStep | None = None,
+) -> list[Trajectory]:
+    """Run all jobs concurrently, ``slots`` at a time, each at its own pace; return them in job order.
+
+    Cancelling returns nothing, but every step was given to ``on_step`` when it was made.
+    """
+    gate = asyncio.Semaphore(slots)
+    ledger = ledger or Ledger()
+    done: dict[str, Trajectory] = {}
+    jobs = list(jobs)
+
+    async def run(job: Job) -> None:
+        async with gate:
+            for episode in _begin(hosts, sampler, [job], limits, constrain, done):
+                try:
+                    while episode.end is None:
+                        generation = await sampler.sample_one(episode.request(), sampling)
+                        _count(ledger, generation)
+                        if episode.failed_generation(generation):
+                            break
+                        step = episode.record(generation, hosts.act([(job.id, generation.text)])[0])
+                        if step is not None:
+                            ledger.add(environment_steps=1)
+                            if on_step is not None:
+                                on_step(job, step)
+                finally:
+                    _finish(hosts, sampler, [episode], done)
+
+    async with asyncio.TaskGroup() as tasks:
+        for job in jobs:
+            tasks.create_task(run(job))
+    ledger.add(episodes=len(jobs))
+    return [done[job.id] for job in jobs]
+
+
+def _begin(
+    hosts: Hosts,
+    sampler: Sampler | AsyncSampler,
+    jobs: Sequence[Job],
+    limits: Limits,
+    constrain: bool,
+    done: dict[str, Trajectory],
+) -> list[Episode]:
+    """Start episodes; those whose environment does not start are done at once, with the error."""
+    started = []
+    for job, observation in zip(jobs, hosts.start([(job.id, job.task) for job in jobs]), strict=True):
+        if isinstance(observation, WorldError):
+            episode = Episode(job, limits, constrain, Observation(text=""))
+            episode.end, episode.error = End.ERROR, str(observation)
+        else:
+            episode = Episode(job, limits, constrain, observation)
+            if job.prefix:
+                _catch_up(hosts, sampler, episode)
+        if episode.end is None:
+            started.append(episode)
+        else:
+            done[job.id] = episode.trajectory()
+    return started
+
+
+def _catch_up(hosts: Hosts, sampler: Sampler | AsyncSampler, episode: Episode) -> None:
+    """Execute a job's prefix again and put the model behind it."""
+    if not isinstance(sampler, Primes):
+        raise ConfigError(
+            f"{type(sampler).__name__} cannot continue from stored steps. Use a model that can, or start afresh."
+        )
+    turns = []
+    for step in episode.job.prefix:
+        if step.observation.text != episode.observation.text:
+            episode.end, episode.error = End.ERROR, f"replay differs before step {step.id!r}"
+            return
+        messages = messages_of(episode.job.task, episode.observation, first=not episode.steps)
+        turns.append(Turn(messages=messages, text=step.action.text, tokens=step.tokens))
+        acted = hosts.act([(episode.job.id, step.action.text)])[0]
+        if isinstance(acted, WorldError):
+            episode.end, episode.error = End.ERROR, str(acted)
+            return
+        episode.steps.append(step)
+        episode.observation = acted.transition.observation
+    sampler.prime(episode.job.id, turns)
+
+
+def _finish(
+    hosts: Hosts, sampler: Sampler | AsyncSampler, episodes: Sequence[Episode], done: dict[str, Trajectory]
+) -> None:
+    identifiers = [episode.job.id for episode in episodes]
+    if identifiers:
+        hosts.stop(identifiers)
+        sampler.release(identifiers)
+    for episode in episodes:
+        done[episode.job.id] = episode.trajectory()
+
+
+def _count(ledger: Ledger, generation: Generation) -> None:
+    usage = generation.usage
+    ledger.add(prompt_tokens=usage.prompt, cached_tokens=usage.cached, sampled_tokens=usage.completion)
