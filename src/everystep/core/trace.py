@@ -148,8 +148,13 @@ def fold(events: Iterable[Event]) -> Trace:
     A ``RESUMED`` event makes the events after the one it names void: they belong to an iteration that
     was interrupted and is run again.
     """
+    return replay(live(events))
+
+
+def replay(events: Iterable[Event]) -> Trace:
+    """Build a trace from events that all count, in order; a reader with an index need not hold them all."""
     trace = Trace()
-    for event in live(events):
+    for event in events:
         _APPLY[event.kind](trace, event.body)
         trace.last = event.seq
     return trace
