@@ -1,0 +1,412 @@
+"""The local learner: torch in the same process, on the weights that the sampler reads.
+
+It trains any causal LM of transformers whose logits are linear in the last hidden states, whole or through
+LoRA. It knows streams and losses, and no method. The network runs without dropout, so that the ratio
+is exactly 1 before the first update.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from everystep.core.errors import ConfigError, LearnerError, StoreError
+from everystep.core.protocols import Capabilities, Loss, Sampler, Scored
+from everystep.core.records import Sample
+from everystep.learn import checkpoints
+from everystep.learn.batches import Flat, Work, everything, flatten, work_of
+from everystep.learn.logprobs import token_logprobs
+from everystep.learn.losses import POLICIES, check_loss, kl_terms, policy_terms
+from everystep.learn.networks import add_lora, fingerprint, hidden_states, parts_of, refuse_tree
+from everystep.learn.packing import Packed, pack
+from everystep.learn.streams import check_options, streams_of, totals_of_streams
+
+WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """How the local learner computes; none of it changes what is learned but the optimiser's numbers.
+
+    ``tokens_per_batch`` bounds the cells of a micro-batch, 0 chooses by device. ``clip_norm`` 0 clips nothing. ``bf16`` computes in
+    bfloat16 with fp32 weights (GPU). ``lora_rank`` 0 trains all weights; ``lora_targets`` empty means every linear layer.
+    """
+
+    packing: str = "rows"
+    tokens_per_batch: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    bf16: bool = False
+    value_head: bool = False
+    lora_rank: int = 0
+    lora_alpha: int = 16
+    lora_targets: tuple[str, ...] = ()
+    seed: int = 0
+
+
+class LocalLearner:
+    """Trains ``network`` in place; ``make_sampler`` returns the sampler that reads the same weights.
+
+    With ``lora_rank`` the adapters are put into ``network`` itself. ``updates`` counts the optimiser's steps.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        *,
+        options: LocalOptions | None = None,
+        make_sampler: Callable[[], Sampler] | None = None,
+    ) -> None:
+        options = options or LocalOptions()
+        self.options = options
+        self.updates = 0
+        self._make_sampler = make_sampler
+        self._network: nn.Module = network
+        if options.lora_rank:
+            self._network = add_lora(
+                network,
+                rank=options.lora_rank,
+                alpha=options.lora_alpha,
+                targets=options.lora_targets,
+                seed=options.seed,
+            )
+        self._network.eval()
+        self._parts = parts_of(self._network)
+        self._device = self._parts.device
+        if options.packing == "tree":
+            refuse_tree(self._parts.model)
+        if options.bf16 and self._parts.model.dtype != torch.float32:
+            raise ConfigError(
+                f"bf16 keeps fp32 weights, but the network is {self._parts.model.dtype}. Load it in float32."
+            )
+        self._value_head = (
+            nn.Linear(self._parts.width, 1, device=self._device) if options.value_head else None
+        )
+        if self._value_head is not None:
+            nn.init.zeros_(self._value_head.weight)
+            nn.init.zeros_(self._value_head.bias)
+        self._trainable = {name: p for name, p in self._network.named_parameters() if p.requires_grad}
+        if self._value_head is not None:
+            self._trainable |= {f"value_head.{name}": p for name, p in self._value_head.named_parameters()}
+        if not self._trainable:
+            raise LearnerError("the network has no trainable weights. Unfreeze some, or set lora_rank.")
+        self._optimizer = _adamw(list(self._trainable.values()), options)
+        self._pending = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            losses=frozenset(POLICIES),
+            allowed_sets=True,
+            entropy=True,
+            value_head=self._value_head is not None,
+            reference=True,
+            tree_packing=True,
+            exact_resume=True,
+        )
+
+    def forward_backward(
+        self, samples: Sequence[Sample], loss: Loss, *, totals: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """Add the gradient of ``loss`` over ``samples`` and return its numbers.
+
+        Raises ``LearnerError`` for an option that cannot be honoured and for a number that is not finite; the
+        gradient is dropped then and no weight has changed.
+        """
+        check_loss(loss)
+        if loss.value and self._value_head is None:
+            raise LearnerError("loss.value needs a value head. Make the learner with value_head=True.")
+        rows = streams_of(samples)
+        check_options(rows, samples, loss)
+        work = work_of(rows, loss, totals_of_streams(rows) if totals is None else totals)
+        meter = _Meter()
+        try:
+            for packed in self._pack(work):
+                self._backward(packed, work, loss, meter)
+        except LearnerError:
+            self._optimizer.zero_grad(set_to_none=True)
+            raise
+        self._pending = True
+        return meter.metrics() | {"samples": float(len(rows)), "idle_samples": float(len(rows) - len(work))}
+
+    def optim_step(self, *, learning_rate: float) -> dict[str, float]:
+        """Apply the gathered gradient by AdamW and clear it. ``grad_norm`` is the norm before clipping.
+
+        Where no sample had a gradient nothing changes and ``updated`` is 0.
+        """
+        if not self._pending:
+            raise LearnerError("optim_step without forward_backward: there is no gradient to apply.")
+        if not (math.isfinite(learning_rate) and learning_rate >= 0):
+            raise LearnerError(f"learning_rate={learning_rate!r}: expected a finite number of 0 or more.")
+        self._pending = False
+        gradients = [p.grad for p in self._trainable.values() if p.grad is not None]
+        if not gradients:
+            return {"grad_norm": 0.0, "updated": 0.0, "learning_rate": learning_rate}
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        if not math.isfinite(norm):
+            self._optimizer.zero_grad(set_to_none=True)
+            raise LearnerError(f"the gradient's norm is {norm!r}; it was dropped and no weight has changed.")
+        if self.options.clip_norm and norm > self.options.clip_norm:
+            torch._foreach_mul_(gradients, self.options.clip_norm / norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        return {"grad_norm": norm, "updated": 1.0, "learning_rate": learning_rate}
+
+    def score(self, samples: Sequence[Sample]) -> list[Scored]:
+        """Return the log-probability of every token under the current weights, and values with a value head.
+
+        The sample's temperature and allowed sets apply. Position 0 is 0.0 in both.
+        """
+        rows = streams_of(samples)
+        work = everything(rows)
+        logprobs = [np.zeros(len(row.ids), dtype=np.float32) for row in rows]
+        values = [np.zeros(len(row.ids), dtype=np.float32) for row in rows]
+        with torch.no_grad():
+            for packed in self._pack(work):
+                flat = flatten(packed, work, _PLAIN, self._device)
+                hidden, new, _ = self._forward(packed, flat, entropy_gradient=False)
+                guess = self._values(hidden).float().cpu().numpy() if self._value_head else None
+                found, start = new.float().cpu().numpy(), 0
+                for member in packed.members:
+                    row, end = work[member].row, start + len(work[member].needed)
+                    logprobs[row.index][1:] = found[start:end]
+                    if guess is not None:
+                        values[row.index][1:] = guess[start:end]
+                    start = end
+        return [
+            Scored(logprobs=tuple(one.tolist()), values=tuple(two.tolist()) if self._value_head else None)
+            for one, two in zip(logprobs, values, strict=True)
+        ]
+
+    def freeze(self) -> LocalLearner:
+        """Return a copy with the current weights that later updates do not touch: a reference to ``score`` with."""
+        network = copy.deepcopy(self._parts.model)
+        network.requires_grad_(True)
+        return LocalLearner(network, options=replace(self.options, lora_rank=0, value_head=False))
+
+    def gradient(self) -> NDArray[np.float32]:
+        """Return the gathered gradient of all trained weights as one vector, for tests and diagnosis."""
+        return np.concatenate(
+            [
+                (torch.zeros_like(p) if p.grad is None else p.grad).detach().float().cpu().numpy().ravel()
+                for p in self._trainable.values()
+            ]
+        )
+
+    def sampler(self) -> Sampler:
+        """Return a sampler that reads the trained weights: it sees every update at once."""
+        if self._make_sampler is None:
+            raise LearnerError(
+                "this learner was made without make_sampler, so it cannot sample. Give it one."
+            )
+        return self._make_sampler()
+
+    def save(self, folder: Path) -> None:
+        """Write weights, optimiser and counters to ``folder``, whole or not at all. Adapters only under LoRA."""
+        if self._pending:
+            raise LearnerError(
+                "save between forward_backward and optim_step would lose the gradient. Step first."
+            )
+        state = {
+            f"{name}/{key}": value
+            for name, p in self._trainable.items()
+            for key, value in self._optimizer.state.get(p, {}).items()
+        }
+        checkpoints.write(
+            folder,
+            {WEIGHTS: self._trainable, OPTIMIZER: state | {"random": torch.get_rng_state()}},
+            {"updates": self.updates, "network": self._identity(), "options": asdict(self.options)},
+        )
+
+    def load(self, folder: Path) -> None:
+        """Restore what ``save`` wrote, to the bit: weights, optimiser, counter and torch's random state.
+
+        Raises ``StoreError`` that names the file when one is missing, damaged or of another network; nothing
+        has changed then.
+        """
+        tensors, state = checkpoints.read(folder)
+        if state.get("network") != self._identity():
+            raise StoreError(
+                f"checkpoint file {str(folder / checkpoints.STATE)!r} is of {state.get('network')!r}, this learner trains "
+                f"{self._identity()!r}. Load it into the model that it was saved from."
+            )
+        weights, optimizer = tensors.get(WEIGHTS, {}), tensors.get(OPTIMIZER, {})
+        checkpoints.match(weights, self._trainable, folder / WEIGHTS)
+        random = optimizer.pop("random", None)
+        moments: dict[str, dict[str, Tensor]] = {}
+        for key, value in optimizer.items():
+            name, _, part = key.rpartition("/")
+            moments.setdefault(name, {})[part] = value
+        if random is None or not moments.keys() <= self._trainable.keys():
+            raise StoreError(
+                f"checkpoint file {str(folder / OPTIMIZER)!r} is of another learner. Load another checkpoint."
+            )
+        with torch.no_grad():
+            for name, p in self._trainable.items():
+                p.copy_(weights[name])
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.state.clear()
+        for name, parts in moments.items():
+            p = self._trainable[name]
+            self._optimizer.state[p] = {key: value.to(p.device) for key, value in parts.items()}
+        torch.set_rng_state(random)
+        self.updates = int(state["updates"])
+        self._pending = False
+
+    def _identity(self) -> dict[str, str]:
+        kept = {id(p) for p in self._trainable.values()}
+        frozen = [(name, p) for name, p in self._network.named_parameters() if id(p) not in kept]
+        return {"class": type(self._parts.model).__name__, "frozen": fingerprint(frozen) if frozen else ""}
+
+    def _pack(self, work: Sequence[Work]) -> list[Packed]:
+        budget = self.options.tokens_per_batch or (16384 if self._device.type == "cuda" else 4096)
+        return pack(
+            [one.fed for one in work],
+            packing=self.options.packing,
+            tokens_per_batch=budget,
+            pair_cost=1.0 / (6.0 * self._parts.width),
+        )
+
+    def _forward(
+        self, packed: Packed, flat: Flat, *, entropy_gradient: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.options.bf16):
+            hidden = hidden_states(self._parts, packed)[flat.cell]
+            new, entropy = token_logprobs(
+                self._parts.head,
+                hidden,
+                self._parts.vocabulary,
+                flat.choices,
+                entropy_gradient=entropy_gradient,
+            )
+        return hidden, new, entropy
+
+    def _values(self, hidden: Tensor) -> Tensor:
+        if self._value_head is None:
+            raise LearnerError("there is no value head. Make the learner with value_head=True.")
+        values: Tensor = self._value_head(hidden.to(self._value_head.weight.dtype)).squeeze(-1)
+        return values
+
+    def _backward(self, packed: Packed, work: Sequence[Work], loss: Loss, meter: _Meter) -> None:
+        flat = flatten(packed, work, loss, self._device)
+        hidden, new, entropy = self._forward(packed, flat, entropy_gradient=loss.entropy != 0)
+        labels = {work[index].row.index: work[index].row.label for index in packed.members}
+        _finite(new, flat.owner, labels, "log-probability")
+        parts: dict[str, Tensor] = {}
+        weights = flat.weights
+        if "policy" in weights:
+            at = weights["policy"].nonzero().squeeze(1)
+            weight = weights["policy"][at]
+            terms = policy_terms(
+                new[at],
+                flat.old[at],
+                flat.advantage[at],
+                loss,
+                segment=flat.segment[at],
+                segments=flat.segments,
+            )
+            parts["policy_loss"] = (weight * terms.loss).sum()
+            if loss.entropy:
+                parts["entropy_loss"] = -loss.entropy * (weight * entropy[at]).sum()
+            meter.policy(
+                terms.ratio,
+                terms.clipped,
+                terms.dual_clipped,
+                (flat.old - new.detach())[at],
+                entropy[at].detach(),
+            )
+        if "supervised" in weights and loss.supervised:
+            parts["supervised_loss"] = -loss.supervised * (weights["supervised"] * new).sum()
+        if "reference" in weights:
+            at = weights["reference"].nonzero().squeeze(1)
+            terms_kl = kl_terms(loss.kl, new[at], flat.reference[at])
+            parts["kl_loss"] = loss.kl_coefficient * (weights["reference"][at] * terms_kl).sum()
+            meter.add("reference_kl", terms_kl.detach())
+        if "value" in weights:
+            at = weights["value"].nonzero().squeeze(1)
+            error = self._values(hidden[at]).float() - flat.value_target[at]
+            parts["value_loss"] = loss.value * 0.5 * (weights["value"][at] * error.square()).sum()
+            meter.add("value_error", error.detach().abs())
+        total = torch.stack(list(parts.values())).sum()
+        _finite(total, None, labels, "loss")
+        torch.autograd.backward(total)
+        gradients = [p.grad for p in self._trainable.values() if p.grad is not None]
+        _finite(torch.stack(torch._foreach_norm(gradients)), None, labels, "gradient")
+        meter.batch(parts, packed, trained=len(flat.cell))
+
+
+_PLAIN = Loss(policy="reinforce")
+
+
+def _adamw(parameters: list[nn.Parameter], options: LocalOptions) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov and Hutter 2019); vectors (norms, biases) are not decayed."""
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=0.0, betas=(options.beta1, options.beta2), eps=options.epsilon, fused=True
+    )
+
+
+def _finite(value: Tensor, owner: Tensor | None, labels: Mapping[int, str], what: str) -> None:
+    if bool(torch.isfinite(value).all()):
+        return
+    if owner is None:
+        names = list(labels.values())
+    else:
+        names = [labels[index] for index in sorted(set(owner[~torch.isfinite(value)].tolist()))]
+    raise LearnerError(
+        f"{what} is not finite in {', '.join(names[:4])}{' and others' if len(names) > 4 else ''}. The gradient was dropped and no "
+        "weight has changed. Lower the learning rate, or leave the sample out and look at its streams."
+    )
+
+
+class _Meter:
+    """Gathers the numbers of one ``forward_backward`` over its micro-batches."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+        self._totals: dict[str, float] = {"loss": 0.0, "tokens": 0.0, "cells": 0.0, "trained_tokens": 0.0}
+        self._ratio_max = 0.0
+
+    def add(self, name: str, values: Tensor) -> None:
+        pair = self._sums.setdefault(name, [0.0, 0.0])
+        pair[0] += float(values.sum())
+        pair[1] += values.numel()
+
+    def policy(self, ratio: Tensor, clipped: Tensor, dual: Tensor, gap: Tensor, entropy: Tensor) -> None:
+        self.add("clip_fraction", clipped.float())
+        self.add("dual_clip_fraction", dual.float())
+        self.add("approximate_kl", gap)
+        self.add("entropy", entropy)
+        self.add("ratio_mean", ratio)
+        self._ratio_max = max(self._ratio_max, float(ratio.max()))
+
+    def batch(self, parts: Mapping[str, Tensor], packed: Packed, *, trained: int) -> None:
+        for name, value in parts.items():
+            number = float(value.detach())
+            self._totals[name] = self._totals.get(name, 0.0) + number
+            self._totals["loss"] += number
+        self._totals["tokens"] += packed.tokens
+        self._totals["cells"] += packed.ids.size
+        self._totals["trained_tokens"] += trained
+
+    def metrics(self) -> dict[str, float]:
+        means = {name: total / count for name, (total, count) in self._sums.items() if count}
+        return self._totals | means | ({"ratio_max": self._ratio_max} if "ratio_mean" in means else {})

@@ -1,0 +1,133 @@
+"""Losses as functions of per-token log-probabilities. They know no method; a method is what fills the streams.
+
+Arrays are ``[N]``: the trained tokens of a micro-batch. Every function returns one number a token;
+weights and normalisers are applied by the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from everystep.core.errors import ConfigError, did_you_mean
+from everystep.core.protocols import Loss
+
+POLICIES = ("ppo", "cispo", "gspo", "step", "importance", "reinforce")
+AGGREGATES = ("rollout", "token", "sum", "constant")
+KLS = ("none", "k1", "k2", "k3")
+
+_MAX_LOG_RATIO = 20.0  # exp of more overflows in half precision and says nothing more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyTerms:
+    """Per token ``[N]``: the loss, the ratio it used, and whether a clip or the dual clip took its gradient."""
+
+    loss: Tensor
+    ratio: Tensor
+    clipped: Tensor
+    dual_clipped: Tensor
+
+
+def check_loss(loss: Loss) -> None:
+    """Raise ``ConfigError`` for an unknown name, a number out of range, or options that contradict each other."""
+    for field, value, known in (
+        ("policy", loss.policy, POLICIES),
+        ("aggregate", loss.aggregate, AGGREGATES),
+        ("kl", loss.kl, KLS),
+    ):
+        if value not in known:
+            raise ConfigError(f"loss.{field}={value!r} is unknown. {did_you_mean(value, known)}")
+    if not 0 <= loss.clip_low <= 1 or loss.clip_high < 0:
+        raise ConfigError(
+            f"clip_low={loss.clip_low!r}, clip_high={loss.clip_high!r}: expected 0 <= clip_low <= 1 and clip_high >= 0."
+        )
+    if loss.dual_clip and (loss.policy not in ("ppo", "gspo", "step") or loss.dual_clip <= 1):
+        raise ConfigError(
+            f"dual_clip={loss.dual_clip!r} with policy={loss.policy!r}: it must be above 1 and needs ppo, gspo or step."
+        )
+    if (loss.kl == "none") != (loss.kl_coefficient == 0):
+        raise ConfigError(
+            f"kl={loss.kl!r} with kl_coefficient={loss.kl_coefficient!r}: name an estimator and give it a weight, or neither."
+        )
+    if loss.aggregate == "constant" and not loss.constant > 0:
+        raise ConfigError(f"constant={loss.constant!r}: expected above 0.")
+    if loss.aggregate != "constant" and loss.constant != 1.0:
+        raise ConfigError(f"constant={loss.constant!r} has no effect with aggregate={loss.aggregate!r}.")
+    for field, number in (
+        ("supervised", loss.supervised),
+        ("value", loss.value),
+        ("kl_coefficient", loss.kl_coefficient),
+    ):
+        if number < 0:
+            raise ConfigError(f"{field}={number!r}: expected 0 or more. Put the sign into the weights.")
+
+
+def policy_terms(
+    new: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    loss: Loss,
+    *,
+    segment: Tensor | None = None,
+    segments: int = 0,
+) -> PolicyTerms:
+    """Return the policy loss of each token.
+
+    ``ppo`` (Schulman et al. 2017, eq. 7): ``max(-A r, -A clip(r))``; where ``A < 0`` at most ``-dual_clip A``
+    (Ye et al. 2020, dual clip). ``cispo`` (MiniMax 2025): ``-sg(clip(r)) A log p``. ``gspo`` and ``step`` use one
+    ratio a segment, the geometric mean of its tokens' ratios, with the gradient of each token's own
+    log-probability (GSPO-token, Zheng et al. 2025, eq. 14), so that credit may differ inside a segment. ``importance``: ``-A r``.
+    ``reinforce``: ``-A log p``. ``segment`` numbers the segment of each token, ``segments`` counts them.
+    """
+    no = torch.zeros_like(new, dtype=torch.bool)
+    if loss.policy == "reinforce":
+        return PolicyTerms(loss=-advantage * new, ratio=torch.ones_like(new), clipped=no, dual_clipped=no)
+    log_ratio = (new - old).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    if loss.policy in ("gspo", "step"):
+        if segment is None:
+            raise ConfigError(f"the policy loss {loss.policy!r} needs the segment of every token.")
+        log_ratio = _segment_mean(log_ratio.detach(), segment, segments) + (new - new.detach())
+    ratio = log_ratio.exp()
+    clip = ratio.clamp(1.0 - loss.clip_low, 1.0 + loss.clip_high)
+    if loss.policy == "importance":
+        return PolicyTerms(loss=-advantage * ratio, ratio=ratio.detach(), clipped=no, dual_clipped=no)
+    if loss.policy == "cispo":
+        value = -clip.detach() * advantage * new
+        return PolicyTerms(
+            loss=value, ratio=ratio.detach(), clipped=clip.detach() != ratio.detach(), dual_clipped=no
+        )
+    free, bound = -advantage * ratio, -advantage * clip
+    value, clipped, dual = torch.maximum(free, bound), (bound > free).detach(), no
+    if loss.dual_clip:
+        limit = -loss.dual_clip * advantage
+        dual = ((advantage < 0) & (value > limit)).detach()
+        value = torch.where(dual, limit, value)
+    return PolicyTerms(loss=value, ratio=ratio.detach(), clipped=clipped, dual_clipped=dual)
+
+
+def _segment_mean(value: Tensor, segment: Tensor, segments: int) -> Tensor:
+    total = value.new_zeros(segments).index_add_(0, segment, value)
+    count = value.new_zeros(segments).index_add_(0, segment, torch.ones_like(value))
+    return (total / count.clamp(min=1.0))[segment]
+
+
+def kl_terms(kind: str, new: Tensor, reference: Tensor) -> Tensor:
+    """Return the divergence from the reference, one estimate a sampled token (Schulman 2020, "Approximating KL").
+
+    ``k1``: ``log p - log q`` (its expected gradient is zero on policy: use it for watching). ``k2``: half its square.
+    ``k3``: ``q/p - log(q/p) - 1``, clamped to [-10, 10] as verl does.
+
+    >>> kl_terms("k3", torch.tensor([-1.0, -2.0]), torch.tensor([-1.2, -1.5])).numpy().round(6).tolist()
+    [0.018731, 0.148721]
+    """
+    gap = (new - reference).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    if kind == "k1":
+        return gap
+    if kind == "k2":
+        return 0.5 * gap.square()
+    if kind == "k3":
+        return (torch.exp(-gap) + gap - 1.0).clamp(-10.0, 10.0)
+    raise ConfigError(f"kl={kind!r} is unknown. {did_you_mean(kind, KLS)}")
