@@ -41,6 +41,10 @@ class LearnerError(EverystepError):
     """A learner was asked for something it cannot do, or its numbers went wrong."""
 
 
+class DataError(EverystepError):
+    """Data cannot be read, or does not fit together."""
+
+
 class BudgetError(EverystepError):
     """A budget would be exceeded."""
 
@@ -54,7 +58,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'Known: a, b.'
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    lower = {one.lower(): one for one in names}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]!r}?"
+        return f"Did you mean {lower[close[0]]!r}?"
     return f"Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,339 @@
+"""BabyAI in text: the grid worlds of the ``minigrid`` package, with its levels, rules and oracle.
+
+The agent reads its mission and what it sees, each object with its place relative to itself, and answers
+with a move. ``compact`` text has one word for an object and one for a place, for small models that are
+trained from scratch; ``plain`` text is English. Source of the levels and of the oracle: Chevalier-Boisvert
+et al. 2019, BabyAI (arXiv:1810.08272); engine: Farama Minigrid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import minigrid  # noqa: F401 -- registers the levels
+from minigrid.core.constants import COLOR_NAMES
+from minigrid.utils.baby_ai_bot import BabyAIBot
+
+from everystep.core.errors import ConfigError, WorldError, did_you_mean
+from everystep.core.protocols import Transition
+from everystep.core.records import Action, Observation, Task
+
+MOVES = {"left": 0, "right": 1, "forward": 2, "pickup": 3, "drop": 4, "toggle": 5}
+STYLES = ("compact", "plain")
+SPLIT_START = {"train": 0, "test": 1 << 30}
+VIEW_AHEAD, VIEW_ASIDE = 7, 3
+"""The agent sees seven rows from its own on, and three columns to each side."""
+
+_NOUN = re.compile(rf"\b({'|'.join(COLOR_NAMES)}) (ball|box|key|door)\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BabyAI:
+    """A BabyAI level. ``level`` is its id between ``BabyAI-`` and ``-v0``, such as ``GoToLocalS6N3``.
+
+    An episode ends without success after ``max_steps`` moves. The reward is 1 for success, else 0.
+    ``repeat_mission`` puts the mission into every observation, not only into the instruction.
+    """
+
+    level: str = "GoToRedBall"
+    max_steps: int = 12
+    style: str = "compact"
+    repeat_mission: bool = True
+
+    @property
+    def name(self) -> str:
+        """The name in the catalog."""
+        return "babyai"
+
+    @property
+    def summary(self) -> str:
+        """One line for lists."""
+        return (
+            "BabyAI grid worlds in text: go to, pick up, open and put things (Minigrid's engine and oracle)."
+        )
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise ConfigError(f"style is {self.style!r}. {did_you_mean(self.style, STYLES)}")
+        if self.max_steps < 1:
+            raise ConfigError(f"max_steps is {self.max_steps!r}; it must be 1 or more.")
+        if self.identifier not in gymnasium.registry:
+            known = [key[7:-3] for key in gymnasium.registry if key.startswith("BabyAI-")]
+            raise ConfigError(f"unknown BabyAI level {self.level!r}. {did_you_mean(self.level, known)}")
+
+    @property
+    def identifier(self) -> str:
+        """The level's Gymnasium id."""
+        return f"BabyAI-{self.level}-v0"
+
+    def make(self) -> BabyAIEnvironment:
+        """Build an environment."""
+        return BabyAIEnvironment(self)
+
+    def task(self, split: str, index: int) -> Task:
+        """Return a task; its seed draws the room. The splits use seeds from different ranges."""
+        if split not in SPLIT_START:
+            raise ConfigError(f"unknown split {split!r}. {did_you_mean(split, SPLIT_START)}")
+        return Task(
+            id=f"{self.level}-{split}-{index}",
+            instruction="",
+            environment=self.name,
+            seed=SPLIT_START[split] + index,
+            config={
+                "level": self.level,
+                "max_steps": self.max_steps,
+                "style": self.style,
+                "repeat_mission": self.repeat_mission,
+            },
+            split=split,
+        )
+
+    def size(self, split: str) -> int | None:
+        """Return ``None``: rooms are drawn from a seed, a split has no end (2**30 seeds)."""
+        if split not in SPLIT_START:
+            raise ConfigError(f"unknown split {split!r}. {did_you_mean(split, SPLIT_START)}")
+        return None
+
+
+class BabyAIEnvironment:
+    """One episode of a BabyAI level."""
+
+    def __init__(self, world: BabyAI) -> None:
+        self.world = world
+        self._grid: Any = _make(world.identifier)
+        self._bot: Any = None
+        self._untold: int | None = None
+        self._steps = 0
+        self._over = True
+        self._moves: tuple[str, ...] = ()
+        self._mission = ""
+        self._one_room = False
+
+    def reset(self, task: Task) -> Observation:
+        """Draw the room of the task's seed."""
+        with contextlib.redirect_stdout(io.StringIO()):  # the engine prints when it draws again
+            self._grid.reset(seed=task.seed)
+        self._bot, self._untold, self._steps, self._over = None, None, 0, False
+        self._mission = mission_text(self._grid.mission, self.world.style)
+        self._one_room = self._grid.num_rows == self._grid.num_cols == 1
+        self._moves = moves_of(self._grid.mission, one_room=self._one_room)
+        return self._observe(first=True)
+
+    def parse(self, text: str) -> Action:
+        """Read a move: one word of the admissible ones."""
+        word = text.strip()
+        if word in self._moves:
+            return Action(text=word)
+        return Action(text=text, valid=False, reason=f"no such move; the moves are {', '.join(self._moves)}")
+
+    def step(self, action: Action) -> Transition:
+        """Move; an invalid move costs a step and changes nothing."""
+        if self._over:
+            raise WorldError("the episode is over; reset before the next step.")
+        self._steps += 1
+        success = False
+        if action.valid:
+            self._tell_bot()
+            self._untold = MOVES[action.text]
+            _, reward, terminated, _, _ = self._grid.step(self._untold)
+            success = bool(terminated and reward > 0)
+        self._over = success or self._steps >= self.world.max_steps
+        return Transition(
+            observation=self._observe(first=False),
+            reward=1.0 if success else 0.0,
+            terminated=self._over,
+            success=success if self._over else None,
+            valid=action.valid,
+            reason=action.reason,
+        )
+
+    def oracle(self) -> str:
+        """Return the move of BabyAI's own bot, which is told of the moves that were really made."""
+        if self._over:
+            raise WorldError("the episode is over; there is no next move.")
+        if self._bot is None:
+            self._bot, self._untold = _bot(self._grid), None
+        word = _WORDS.get(self._tell_bot(always=True))
+        # Where the mission needs no hands, the bot may still want to lift an obstacle: turn instead.
+        return word if word in self._moves else "left"
+
+    def _tell_bot(self, *, always: bool = False) -> int:
+        """Let the bot see the last move, and return what it would do now."""
+        if self._bot is None or (self._untold is None and not always):
+            return -1
+        told, self._untold = self._untold, None
+        try:
+            return int(self._bot.replan(told))
+        except Exception:  # its plan broke on a move it would not have made: plan afresh
+            self._bot = _bot(self._grid)
+            return int(self._bot.replan(None))
+
+    def snapshot(self) -> Any:
+        """Return a copy of the complete state, the bot's plan included."""
+        return copy.deepcopy(self._state())
+
+    def restore(self, state: Any) -> Observation:
+        """Put a state back."""
+        (
+            self._grid,
+            self._bot,
+            self._untold,
+            self._steps,
+            self._over,
+            self._moves,
+            self._mission,
+            self._one_room,
+        ) = copy.deepcopy(state)
+        return self._observe(first=self._steps == 0)
+
+    def _state(self) -> tuple[Any, ...]:
+        return (
+            self._grid,
+            self._bot,
+            self._untold,
+            self._steps,
+            self._over,
+            self._moves,
+            self._mission,
+            self._one_room,
+        )
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._grid.close()
+
+    def _observe(self, *, first: bool) -> Observation:
+        seen = self._visible()
+        text = (
+            compact_text(seen, self._ahead(), self._carried())
+            if self.world.style == "compact"
+            else plain_text(seen, self._ahead(), self._carried())
+        )
+        if first or self.world.repeat_mission:
+            text = (
+                f"{text} {self._mission}"
+                if self.world.style == "compact"
+                else f"Mission: {self._mission}. {text}"
+            )
+        return Observation(text=text, anchor=self._anchor(), admissible=self._moves)
+
+    def _visible(self) -> list[tuple[int, int, str, str]]:
+        """Return the visible objects as (steps ahead, steps to the right, colour, type), nearest first."""
+        grid = self._grid
+        if self._one_room:  # nothing hides anything inside a room
+            view = None
+        else:
+            _, view = grid.gen_obs_grid()
+        (ax, ay), (dx, dy) = grid.agent_pos, grid.dir_vec
+        seen = []
+        for ahead in range(VIEW_AHEAD):
+            for aside in range(-VIEW_ASIDE, VIEW_ASIDE + 1):
+                x, y = ax + ahead * dx - aside * dy, ay + ahead * dy + aside * dx
+                if not (0 <= x < grid.width and 0 <= y < grid.height) or (ahead == 0 and aside == 0):
+                    continue
+                item = grid.grid.get(x, y)
+                if item is None or item.type not in _KINDS:
+                    continue
+                if view is None or view[VIEW_ASIDE + aside, VIEW_AHEAD - 1 - ahead]:
+                    seen.append((ahead, aside, item.color, item.type))
+        return sorted(seen, key=lambda one: (one[0] + abs(one[1]), one[0], one[1]))
+
+    def _ahead(self) -> str:
+        item = self._grid.grid.get(*self._grid.front_pos)
+        if item is None:
+            return "clear"
+        if item.type == "door":
+            return "open_door" if item.is_open else "locked_door" if item.is_locked else "door"
+        return "wall" if item.type == "wall" else "object"
+
+    def _carried(self) -> tuple[str, str] | None:
+        item = self._grid.carrying
+        return None if item is None else (item.color, item.type)
+
+    def _anchor(self) -> str:
+        """Return a key of the state: the grid, where the agent is, what it holds, how far its mission is."""
+        grid = self._grid
+        done = [getattr(grid.instrs, flag, None) for flag in ("a_done", "b_done")]  # sequences only
+        state = f"{tuple(map(int, grid.agent_pos))}{grid.agent_dir}{self._carried()}{done}"
+        return hashlib.blake2b(grid.grid.encode().tobytes() + state.encode(), digest_size=12).hexdigest()
+
+
+_WORDS = {number: word for word, number in MOVES.items()}
+_KINDS = ("ball", "box", "key", "door")
+
+
+def _make(identifier: str) -> Any:
+    """Build the engine without its image observations, which nothing here reads."""
+    grid: Any = gymnasium.make(identifier, disable_env_checker=True).unwrapped
+    grid.gen_obs = dict
+    return grid
+
+
+def _bot(grid: Any) -> Any:
+    bot: Any = BabyAIBot
+    return bot(grid)
+
+
+def moves_of(mission: str, *, one_room: bool) -> tuple[str, ...]:
+    """Return the moves that a mission can need: hands only to hold something or to open a door.
+
+    >>> moves_of("go to the red ball", one_room=True)
+    ('left', 'right', 'forward')
+    >>> moves_of("pick up a key", one_room=True)
+    ('left', 'right', 'forward', 'pickup', 'drop', 'toggle')
+    """
+    hands = not one_room or any(verb in mission for verb in ("pick up", "put", "open"))
+    return tuple(MOVES) if hands else ("left", "right", "forward")
+
+
+def mission_text(mission: str, style: str) -> str:
+    """Return the mission, in compact style with one word for an object.
+
+    >>> mission_text("go to the red ball", "compact")
+    'go to red_ball'
+    """
+    if style == "plain":
+        return mission
+    words = _NOUN.sub(r"\1_\2", mission)
+    return " ".join(word for word in words.split() if word not in ("the", "a", "an"))
+
+
+def compact_text(seen: list[tuple[int, int, str, str]], ahead: str, carried: tuple[str, str] | None) -> str:
+    """Return the observation with one word for an object and one for its place.
+
+    ``2f1r`` is two steps forward and one to the right.
+
+    >>> compact_text([(2, 1, "red", "ball")], "clear", None)
+    'see red_ball 2f1r front_clear'
+    """
+    words = ["see"]
+    for forward, aside, colour, kind in seen:
+        side = f"{abs(aside)}{'l' if aside < 0 else 'r'}" if aside else "0"
+        words += [f"{colour}_{kind}", f"{forward}f{side}"]
+    words.append(f"front_{ahead}")
+    if carried is not None:
+        words += ["hold", f"{carried[0]}_{carried[1]}"]
+    return " ".join(words)
+
+
+def plain_text(seen: list[tuple[int, int, str, str]], ahead: str, carried: tuple[str, str] | None) -> str:
+    """Return the observation in English.
+
+    >>> plain_text([(2, 1, "red", "ball")], "clear", None)
+    'You see a red ball 2 steps ahead and 1 to the right. The way ahead is clear.'
+    """
+    places = []
+    for forward, aside, colour, kind in seen:
+        steps = f"{forward} step{'s' if forward != 1 else ''} ahead"
+        side = f" and {abs(aside)} to the {'left' if aside < 0 else 'right'}" if aside else ""
+        places.append(f"a {colour} {kind} {steps}{side}")
+    text = f"You see {', '.join(places) or 'nothing'}. "
+    text += "The way ahead is clear." if ahead == "clear" else f"Ahead is a {ahead.replace('_', ' ')}."
+    return text + (f" You carry a {carried[0]} {carried[1]}." if carried else "")

@@ -1,0 +1,102 @@
+"""A run's folder: its config, its journal, its checkpoints and what is made from them.
+
+``config.json`` names the recipe and its options, ``journal.sqlite`` holds every event, ``checkpoints/``
+the last finished iterations, ``model/`` the final weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from everystep.core.errors import StoreError
+
+CONFIG = "config.json"
+JOURNAL = "journal.sqlite"
+PAGE = "page.html"
+MODEL = "model"
+CHECKPOINTS = "checkpoints"
+STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Paths of one run. Build it with ``create`` or ``open_run``."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite journal."""
+        return self.path / JOURNAL
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self.path / PAGE
+
+    @property
+    def model(self) -> Path:
+        """The final model."""
+        return self.path / MODEL
+
+    def config(self) -> dict[str, Any]:
+        """Return the stored config: ``recipe``, ``version`` and ``options``."""
+        return read_json(self.path / CONFIG)
+
+    def checkpoint(self, number: int) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.path / CHECKPOINTS / f"{number:06d}"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the complete checkpoints, oldest first. One without its state file is not complete."""
+        return sorted(state.parent for state in (self.path / CHECKPOINTS).glob(f"*/{STATE}"))
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the newest ``keep`` checkpoints."""
+        for old in self.checkpoints()[:-keep]:
+            shutil.rmtree(old)
+
+
+def create(path: Path, *, recipe: str, options: Mapping[str, Any], version: str) -> RunFolder:
+    """Make the folder of a new run; one that holds a run already is never overwritten."""
+    if (path / CONFIG).exists():
+        raise StoreError(
+            f"{str(path)!r} holds a run already. Continue it with `everystep resume {path}`, or choose another folder."
+        )
+    (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    write_json(path / CONFIG, {"recipe": recipe, "version": version, "options": dict(options)})
+    return RunFolder(path=path)
+
+
+def open_run(path: Path) -> RunFolder:
+    """Open the folder of an existing run."""
+    if not (path / CONFIG).is_file():
+        raise StoreError(
+            f"{str(path)!r} is not a run: it has no {CONFIG}. Name the folder that `train` printed."
+        )
+    return RunFolder(path=path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a crash leaves the old file or the new one, never half of it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; damage is one clear error."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"cannot read {str(path)!r}: {error}. Restore the file, or start a new run."
+        ) from None
+    if not isinstance(value, dict):
+        raise StoreError(f"{str(path)!r} should hold a JSON object, it holds a {type(value).__name__}.")
+    return value
