@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 
 from everystep.core.errors import BudgetError, ConfigError, did_you_mean
 
 RESOURCES = frozenset({"steps", "calls", "tokens", "seconds", "usd"})
+_ROUNDING = 1e-9  # three times 0.1 fits into 0.3
+
+
+def _check(amounts: Mapping[str, float]) -> None:
+    for name, amount in amounts.items():
+        if name not in RESOURCES:
+            raise ConfigError(f"unknown resource {name!r} in a budget. {did_you_mean(name, RESOURCES)}")
+        if not amount >= 0:
+            raise ConfigError(f"the amount of {name!r} is {amount!r}; it must be zero or more.")
 
 
 class Budget:
@@ -15,7 +26,7 @@ class Budget:
 
     ``reserve`` takes an estimate out of this budget and all of its parents, or raises ``BudgetError``
     and takes nothing. ``settle`` replaces the estimate by what was really used, which may be more:
-    the overrun is then booked, and the next reservation fails.
+    the overrun is then booked, and the next reservation fails. Threads may share a budget.
 
     >>> run = Budget({"calls": 3})
     >>> step = run.child({"calls": 2})
@@ -30,16 +41,13 @@ class Budget:
     """
 
     def __init__(self, limits: Mapping[str, float], parent: Budget | None = None) -> None:
-        for name, limit in limits.items():
-            if name not in RESOURCES:
-                raise ConfigError(f"unknown resource {name!r} in a budget. {did_you_mean(name, RESOURCES)}")
-            if not limit >= 0:
-                raise ConfigError(f"the limit for {name!r} is {limit!r}; it must be zero or more.")
+        _check(limits)
         self.limits = {name: float(limit) for name, limit in limits.items()}
         self.parent = parent
         self._used: dict[str, float] = {}
         self._held: dict[int, dict[str, float]] = {}
-        self._next = 0
+        self._numbers: Iterator[int] = count(1) if parent is None else parent._numbers
+        self._guard: threading.RLock = threading.RLock() if parent is None else parent._guard
 
     def child(self, limits: Mapping[str, float]) -> Budget:
         """Return a budget inside this one."""
@@ -57,41 +65,51 @@ class Budget:
 
     def held(self, resource: str) -> float:
         """Return what is reserved and not yet settled."""
-        return sum(amounts.get(resource, 0.0) for amounts in self._held.values())
+        with self._guard:
+            return sum(amounts.get(resource, 0.0) for amounts in self._held.values())
 
     def left(self, resource: str) -> float:
         """Return what can still be reserved here, parents included; infinite without a limit."""
-        return min(
-            budget.limits.get(resource, float("inf")) - budget.used(resource) - budget.held(resource)
-            for budget in self._chain()
-        )
+        with self._guard:
+            return min(
+                budget.limits.get(resource, float("inf")) - budget.used(resource) - budget.held(resource)
+                for budget in self._chain()
+            )
 
     def reserve(self, amounts: Mapping[str, float]) -> tuple[int, ...]:
         """Hold ``amounts`` in this budget and its parents; return the ticket to settle with."""
-        for name, amount in amounts.items():
-            if name not in RESOURCES:
-                raise ConfigError(f"unknown resource {name!r} in a budget. {did_you_mean(name, RESOURCES)}")
-            left = self.left(name)
-            if amount > left:
-                raise BudgetError(
-                    f"budget for {name!r} is spent: {left} left, {float(amount)} asked. "
-                    "Raise the limit or stop here."
-                )
-        ticket = []
-        for budget in self._chain():
-            budget._next += 1
-            budget._held[budget._next] = {name: float(amount) for name, amount in amounts.items()}
-            ticket.append(budget._next)
-        return tuple(ticket)
+        _check(amounts)
+        with self._guard:
+            for name, amount in amounts.items():
+                left = self.left(name)
+                if amount > left + _ROUNDING * abs(left):
+                    raise BudgetError(
+                        f"budget for {name!r} is spent: {left} left, {float(amount)} asked. "
+                        "Raise the limit or stop here."
+                    )
+            ticket = []
+            for budget in self._chain():
+                number = next(self._numbers)
+                budget._held[number] = {name: float(amount) for name, amount in amounts.items()}
+                ticket.append(number)
+            return tuple(ticket)
 
     def settle(self, ticket: tuple[int, ...], used: Mapping[str, float]) -> None:
         """Book what was used and give the rest of the reservation back. A ticket settles once."""
-        for budget, number in zip(self._chain(), ticket, strict=True):
-            if number not in budget._held:
-                raise BudgetError(f"reservation {number!r} was settled before; settle each ticket once.")
-            del budget._held[number]
-            for name, amount in used.items():
-                budget._used[name] = budget._used.get(name, 0.0) + amount
+        _check(used)
+        with self._guard:
+            chain = list(self._chain())
+            if len(chain) != len(ticket) or any(
+                n not in one._held for one, n in zip(chain, ticket, strict=True)
+            ):
+                raise BudgetError(
+                    f"reservation {ticket!r} is not open here: it was settled before, or belongs to another "
+                    "budget. Settle each ticket once, where it was reserved."
+                )
+            for budget, number in zip(chain, ticket, strict=True):
+                del budget._held[number]
+                for name, amount in used.items():
+                    budget._used[name] = budget._used.get(name, 0.0) + amount
 
     @contextmanager
     def spend(self, amounts: Mapping[str, float]) -> Iterator[dict[str, float]]:

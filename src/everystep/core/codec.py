@@ -38,17 +38,20 @@ def encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value] if value and not _flat(value[0]) else list(value)
+        return list(value) if _FLAT.issuperset(map(type, value)) else [encode(item) for item in value]
     return value
 
 
-def _flat(item: Any) -> bool:
-    return type(item) in (int, float, str)
+_FLAT = frozenset({int, float, str, bool})
 
 
 def dumps(value: Any) -> str:
-    """Return the compact JSON text of ``value``."""
-    return json.dumps(encode(value), separators=(",", ":"), ensure_ascii=False)
+    """Return the compact JSON text of ``value``; it can always be written as UTF-8."""
+    data = encode(value)
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        return json.dumps(data, separators=(",", ":"))  # a lone surrogate has no UTF-8: escape it
+    return text
 
 
 def loads(cls: type[R], text: str) -> R:
@@ -73,7 +76,8 @@ def decode(cls: type[R], data: Any) -> R:
         ...
     everystep.core.errors.StoreError: cannot read Action: unknown field 'txt'. It was written by another version, or the data is damaged.
     """
-    result: R = _reader(cls)(data)
+    kind: Any = cls
+    result: R = _reader(kind)(data)
     return result
 
 
@@ -91,6 +95,9 @@ def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
     return tuple(pairs)
 
 
+_SCALARS: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), bool: (bool,), float: (float, int)}
+
+
 @cache
 def _reader(kind: Hashable) -> Callable[[Any], Any]:
     """Return the function that turns a JSON value into a value of type ``kind``."""
@@ -99,20 +106,53 @@ def _reader(kind: Hashable) -> Callable[[Any], Any]:
         return _record_reader(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind
+    if kind in _SCALARS:
+        return _scalar_reader(_SCALARS[kind])
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        if arguments[0] in (int, float, str):
-            return tuple
-        item = _reader(arguments[0])
-        return lambda data: tuple(item(one) for one in data)
+        return _tuple_reader(arguments[0])
     if origin in (Union, types.UnionType):
         options = [one for one in arguments if one is not type(None)]
         if len(options) == 1 and type(None) in arguments:
             inner = _reader(options[0])
             return lambda data: None if data is None else inner(data)
-    if isinstance(origin, type) and issubclass(origin, Mapping) and arguments[0] is int:
-        inner = _reader(arguments[1])
-        return lambda data: {int(key): inner(value) for key, value in data.items()}
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping_reader(*arguments)
     return lambda data: data
+
+
+def _scalar_reader(accepted: tuple[type, ...]) -> Callable[[Any], Any]:
+    def read(data: Any) -> Any:
+        if type(data) not in accepted:
+            raise TypeError(f"expected {accepted[0].__name__}, found {data!r}")
+        return data
+
+    return read
+
+
+def _tuple_reader(kind: Any) -> Callable[[Any], Any]:
+    item, accepted = _reader(kind), frozenset(_SCALARS.get(kind, ()))
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, list | tuple):
+            raise TypeError(f"expected a list, found {data!r}")
+        if accepted.issuperset(map(type, data)):
+            return tuple(data)
+        return tuple([item(one) for one in data])
+
+    return read
+
+
+def _mapping_reader(key: Any, kind: Any) -> Callable[[Any], Any]:
+    item = _reader(kind)
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise TypeError(f"expected an object, found {data!r}")
+        if key is int:
+            return {int(name): item(one) for name, one in data.items()}
+        return {name: item(one) for name, one in data.items()}
+
+    return read
 
 
 def _record_reader(cls: Any) -> Callable[[Any], Any]:

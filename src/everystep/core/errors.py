@@ -49,6 +49,9 @@ class BudgetError(EverystepError):
     """A budget would be exceeded."""
 
 
+_LISTED = 30
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence that suggests the closest known name, or lists the known ones.
 
@@ -62,4 +65,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {lower[close[0]]!r}?"
-    return f"Known: {', '.join(names) or 'none'}."
+    some = ", ".join(names[:_LISTED]) or "none"
+    return f"Known: {some}{f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''}."

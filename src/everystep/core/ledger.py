@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
-from everystep.core.errors import ConfigError
+from everystep.core.errors import ConfigError, did_you_mean
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,9 +32,8 @@ class Ledger:
 
     def add(self, **amounts: int) -> None:
         """Add to the named counters; a negative amount or an unknown counter raises."""
+        _check(amounts)
         for name, amount in amounts.items():
-            if name not in _COUNTERS or amount < 0:
-                raise ConfigError(f"cannot add {amount!r} to {name!r} in the ledger.")
             setattr(self, name, getattr(self, name) + amount)
 
     def as_dict(self) -> dict[str, int]:
@@ -44,7 +43,16 @@ class Ledger:
     @classmethod
     def from_dict(cls, counts: Mapping[str, int]) -> Ledger:
         """Rebuild a ledger from ``as_dict``."""
+        _check(counts)
         return cls(**counts)
 
 
 _COUNTERS = frozenset(f.name for f in fields(Ledger))
+
+
+def _check(amounts: Mapping[str, int]) -> None:
+    for name, amount in amounts.items():
+        if name not in _COUNTERS:
+            raise ConfigError(f"the ledger has no counter {name!r}. {did_you_mean(name, _COUNTERS)}")
+        if not amount >= 0:
+            raise ConfigError(f"cannot add {amount!r} to {name!r}: the counters of a ledger only grow.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from everystep.core.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -39,6 +40,16 @@ class Registry(Mapping[str, T], Generic[T]):
         except KeyError:
             hint = did_you_mean(name, self._items)
             raise ConfigError(f"unknown {self.noun} {name!r}. {hint}") from None
+
+    @overload
+    def get(self, name: str, /) -> T | None: ...
+
+    @overload
+    def get(self, name: str, /, default: T | D) -> T | D: ...
+
+    def get(self, name: str, /, default: object = None) -> object:
+        """Return the item, or ``default`` where there is none."""
+        return self._items.get(name, default)
 
     def __contains__(self, name: object) -> bool:
         return name in self._items

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from everystep.core.codec import decode, encode
-from everystep.core.errors import StoreError
+from everystep.core.errors import StoreError, did_you_mean
 from everystep.core.records import (
     End,
     Group,
@@ -109,15 +109,26 @@ class Trace:
             if step is None:
                 raise StoreError(f"step {leaf!r} is named as a parent or leaf but is not in the journal.")
             path.append(step)
+            if len(path) > len(self.steps):
+                raise StoreError(f"step {leaf!r} is among its own parents. The journal is damaged.")
             leaf = step.parent
         return tuple(reversed(path))
 
     def trajectory(self, identifier: str) -> Trajectory:
         """Return one trajectory with its task and steps."""
-        ending = self.endings[identifier]
+        ending = self.endings.get(identifier)
+        if ending is None:
+            hint = did_you_mean(identifier, self.endings)
+            raise StoreError(f"there is no finished trajectory {identifier!r} in the journal. {hint}")
+        task = self.tasks.get(ending.task)
+        if task is None:
+            raise StoreError(
+                f"trajectory {identifier!r} names task {ending.task!r}, which is not in the journal. "
+                "Write the task before the trajectory that it belongs to."
+            )
         return Trajectory(
             id=ending.id,
-            task=self.tasks[ending.task],
+            task=task,
             group=ending.group,
             steps=self.walk(ending.leaf),
             end=ending.end,
@@ -165,11 +176,21 @@ def live(events: Iterable[Event]) -> list[Event]:
     kept: list[Event] = []
     for event in events:
         if event.kind is Kind.RESUMED:
-            after = event.body["after"]
+            after = _after(event)
             while kept and kept[-1].seq > after:
                 kept.pop()
         kept.append(event)
     return kept
+
+
+def _after(event: Event) -> int:
+    after = event.body.get("after")
+    if type(after) is not int or not 0 <= after < event.seq:
+        raise StoreError(
+            f"event {event.seq} resumes after {after!r}; expected the number of an earlier event. "
+            "The journal is damaged."
+        )
+    return after
 
 
 def _run(trace: Trace, body: Mapping[str, Any]) -> None:
