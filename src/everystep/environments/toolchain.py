@@ -1,0 +1,315 @@
+"""ToolChain: a chain of table look-ups and arithmetic, to be done with tools, then answered.
+
+Every task has a reference tool trace, so calls can be matched with it, and an answer that equals a
+result half-way earns a part of the reward. Results and operands are spelled digit by digit: a small
+vocabulary holds numbers of any length, and ``digits`` makes them too long to reckon without tools.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import ClassVar
+
+from everystep.core.errors import ConfigError
+from everystep.core.records import Action, Json, Observation, Task, ToolCall
+from everystep.environments.exact import (
+    ExactEnvironment,
+    Outcome,
+    check_range,
+    make_task,
+    split_seed,
+)
+from everystep.environments.numerals import read, spell
+
+ITEMS = ("fig", "pear", "plum", "lime", "date", "kiwi", "corn", "bean")
+OPERATIONS = {"add": "plus", "subtract": "minus", "multiply": "times"}
+PARTIAL = 0.5
+"""An answer that equals the k-th of n results, not the last, earns ``PARTIAL * k / n``."""
+
+_CALL = re.compile(r"call\s+([a-z]+)\s*\(([^()]*)\)", re.ASCII)
+_ANSWER = re.compile(r"answer\s+(.+)", re.ASCII)
+_RULES = (
+    "work from left to right . tools : call lookup ( item = NAME ) , call add ( a = N , b = N ) , "
+    "call subtract ( a = N , b = N ) , call multiply ( a = N , b = N ) . then : answer N ."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A table, the question, and the calls that answer it with their results."""
+
+    seed: int
+    table: tuple[tuple[str, int], ...]
+    question: str
+    literals: tuple[int, ...]
+    calls: tuple[str, ...]
+    results: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What has been called so far with its result: a set, so neither order nor repeats matter."""
+
+    problem: Problem
+    known: frozenset[tuple[str, int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChain:
+    """Options: ``turns``, the tool calls that a task needs; ``digits`` of its operands; ``items`` in the table;
+    ``mode`` ``choose`` lists up to ``choices`` admissible actions (the right one, the rest distractors), ``free`` takes
+    any text; ``horizon`` 0 means ``2 * turns + 2``.
+    """
+
+    turns: int = 3
+    digits: int = 2
+    items: int = 4
+    mode: str = "choose"
+    choices: int = 6
+    horizon: int = 0
+
+    name: ClassVar[str] = "toolchain"
+    summary: ClassVar[str] = (
+        "chains of look-ups and arithmetic with tools, a reference trace, partial answers"
+    )
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "turns", self.turns, 1, 32)
+        check_range(self.name, "digits", self.digits, 1, 12)
+        check_range(self.name, "items", self.items, 2, len(ITEMS))
+        check_range(self.name, "choices", self.choices, 2, 64)
+        check_range(self.name, "horizon", self.horizon, 0, 1_000_000)
+        if self.mode not in ("choose", "free"):
+            raise ConfigError(f"toolchain: mode is {self.mode!r}; it must be 'choose' or 'free'.")
+
+    @property
+    def max_steps(self) -> int:
+        """The step limit of an episode."""
+        return self.horizon or 2 * self.turns + 2
+
+    def make(self) -> ExactEnvironment[State]:
+        """Return an environment for tasks of this world."""
+        return ExactEnvironment(self)
+
+    def size(self, split: str) -> int | None:  # noqa: ARG002
+        """Return ``None``: tasks are made from their index, without end."""
+        return None
+
+    def task(self, split: str, index: int) -> Task:
+        """Return task ``index`` of ``split``, with its answer and its reference calls."""
+        seed = split_seed(split, index, lambda seed: self._content(self._problem(seed)))
+        problem = self._problem(seed)
+        return make_task(
+            self,
+            split=split,
+            index=index,
+            seed=seed,
+            instruction=f"{problem.question} . {_RULES}",
+            reference=problem.results[-1],
+            reference_calls=tuple(call for text in problem.calls for call in self.parse(text).calls),
+            tags={"turns": str(self.turns), "digits": str(self.digits)},
+        )
+
+    def start(self, task: Task) -> State:
+        """Return the first state of ``task``: nothing is known."""
+        return State(self._problem(task.seed))
+
+    def observe(self, state: State, note: str = "") -> Observation:
+        """Show the last result; the anchor is the set of calls made so far."""
+        anchor = " ; ".join(sorted(text for text, _ in state.known)) or "start"
+        listed = _choices(state.problem, state.known, self.choices) if self.mode == "choose" else None
+        return Observation(text=note or "no result yet", anchor=anchor, admissible=listed)
+
+    def parse(self, text: str) -> Action:
+        """Read ``call TOOL ( NAME = VALUE , ... )`` or ``answer NUMBER``, strictly but for spaces."""
+        stripped = text.strip()
+        if match := _CALL.fullmatch(stripped):
+            call = _read_call(match[1], match[2])
+            if isinstance(call, str):
+                return Action(text=text, valid=False, reason=call)
+            return Action(text=text, calls=(call,))
+        if (match := _ANSWER.fullmatch(stripped)) and read(match[1]) is not None:
+            return Action(text=text)
+        return Action(
+            text=text, valid=False, reason="expected: call TOOL ( NAME = VALUE , ... ) or answer NUMBER"
+        )
+
+    def advance(self, state: State, action: Action) -> Outcome[State]:
+        """Run a tool, or take the answer, which ends the episode with a reward from 0 to 1."""
+        if not action.valid:
+            return _failed(state, action.reason or "not an action of this world")
+        read_again = self.parse(action.text)
+        if not read_again.valid:
+            return _failed(state, read_again.reason or "not an action of this world")
+        call = read_again.calls[0] if read_again.calls else None
+        answer = None if call else read(action.text.strip().removeprefix("answer"))
+        text = write_call(call) if call else f"answer {spell(answer or 0)}"
+        if self.mode == "choose" and text not in _choices(state.problem, state.known, self.choices):
+            return _failed(state, "not among the choices")
+        if call is None:
+            return _answered(state, answer)
+        result = _run(state.problem, call)
+        if isinstance(result, str):
+            return _failed(state, result)
+        after = State(state.problem, state.known | {(text, result)})
+        progress = float(_missing(state) - _missing(after))
+        return Outcome(
+            state=after, note=f"result {spell(result)}", scores={"valid": 1.0, "progress": progress}
+        )
+
+    def oracle(self, state: State) -> str:
+        """Return the next reference call that was not made yet, or the answer."""
+        made = {text for text, _ in state.known}
+        following = (text for text in state.problem.calls if text not in made)
+        return next(following, f"answer {spell(state.problem.results[-1])}")
+
+    def _problem(self, seed: int) -> Problem:
+        return _problem(self.turns, self.digits, self.items, seed)
+
+    @staticmethod
+    def _content(problem: Problem) -> str:
+        return f"{problem.question} {problem.table}"
+
+
+def write_call(call: ToolCall) -> str:
+    """Return the canonical text of a call.
+
+    >>> write_call(ToolCall(name="add", arguments={"a": 37, "b": 5}))
+    'call add ( a = 3 7 , b = 5 )'
+    """
+    told = " , ".join(
+        f"{name} = {spell(value) if isinstance(value, int) else value}"
+        for name, value in call.arguments.items()
+    )
+    return f"call {call.name} ( {told} )"
+
+
+def _read_call(name: str, arguments: str) -> ToolCall | str:
+    """Return the call, or what is wrong with it."""
+    expected = ("item",) if name == "lookup" else ("a", "b") if name in OPERATIONS else None
+    if expected is None:
+        return f"there is no tool {name}"
+    parts = [part.partition("=") for part in arguments.split(",")]
+    if tuple(part[0].strip() for part in parts) != expected:
+        return f"{name} takes {' , '.join(expected)}"
+    values: dict[str, Json] = {}
+    for key, _, value in parts:
+        number = read(value)
+        if name == "lookup":
+            values["item"] = value.strip()
+        elif number is None:
+            return f"{key.strip()} must be a number"
+        else:
+            values[key.strip()] = number
+    return ToolCall(name=name, arguments=values)
+
+
+def _run(problem: Problem, call: ToolCall) -> int | str:
+    """Return the result of a call, or the error that the tool gives."""
+    if call.name == "lookup":
+        item = call.arguments["item"]
+        return next((value for name, value in problem.table if name == item), "the table has no such item")
+    a, b = call.arguments["a"], call.arguments["b"]
+    assert isinstance(a, int)  # noqa: S101 -- for the type checker; the parser read numbers
+    assert isinstance(b, int)  # noqa: S101
+    return _apply(call.name, a, b)
+
+
+def _apply(operation: str, a: int, b: int) -> int:
+    return a + b if operation == "add" else a - b if operation == "subtract" else a * b
+
+
+def _failed(state: State, reason: str) -> Outcome[State]:
+    return Outcome(state=state, note=f"error {reason}", reason=reason, scores={"valid": 0.0, "progress": 0.0})
+
+
+def _answered(state: State, answer: int | None) -> Outcome[State]:
+    results = state.problem.results
+    right = answer == results[-1]
+    reached = max((k for k, result in enumerate(results, start=1) if result == answer), default=0)
+    return Outcome(
+        state=state,
+        note="right" if right else "wrong",
+        reward=1.0 if right else PARTIAL * reached / len(results),
+        over=True,
+        success=right,
+        scores={"valid": 1.0, "progress": float(_missing(state)) if right else 0.0},
+    )
+
+
+def _missing(state: State) -> int:
+    made = {text for text, _ in state.known}
+    return 1 + sum(text not in made for text in state.problem.calls)
+
+
+@lru_cache(maxsize=4096)
+def _problem(turns: int, digits: int, items: int, seed: int) -> Problem:
+    rng = Random(seed)
+    low, high = (10 ** (digits - 1) if digits > 1 else 1), 10**digits - 1
+    table = tuple((name, rng.randint(low, high)) for name in rng.sample(ITEMS, items))
+    calls: list[ToolCall] = []
+    results: list[int] = []
+    literals: list[int] = []
+
+    def call(name: str, **arguments: int | str) -> int:
+        calls.append(ToolCall(name=name, arguments=dict(arguments)))
+        value = (
+            dict(table)[str(arguments["item"])]
+            if name == "lookup"
+            else _apply(name, int(arguments["a"]), int(arguments["b"]))
+        )
+        results.append(value)
+        return value
+
+    unused = [name for name, _ in table]
+    item = unused.pop(rng.randrange(len(unused)))
+    value = call("lookup", item=item)
+    words = [f"value of {item}"]
+    while len(calls) < turns:
+        operation = rng.choice(list(OPERATIONS))
+        if turns - len(calls) >= 2 and unused and operation != "multiply" and rng.random() < 0.5:
+            item = unused.pop(rng.randrange(len(unused)))
+            operand, told = call("lookup", item=item), f"value of {item}"
+        else:
+            operand = rng.randint(2, 9) if operation == "multiply" else rng.randint(low, high)
+            literals.append(operand)
+            told = spell(operand)
+        if operation == "subtract" and operand > value:
+            operation = "add"
+        words.append(f"{OPERATIONS[operation]} {told}")
+        value = call(operation, a=value, b=operand)
+    return Problem(
+        seed=seed,
+        table=table,
+        question=" ".join(words),
+        literals=tuple(literals),
+        calls=tuple(map(write_call, calls)),
+        results=tuple(results),
+    )
+
+
+@lru_cache(maxsize=65536)
+def _choices(problem: Problem, known: frozenset[tuple[str, int]], count: int) -> tuple[str, ...]:
+    """Return the admissible actions of a state: what is right, and distractors, in alphabetical order."""
+    made = {text for text, _ in known}
+    right = next((text for text in problem.calls if text not in made), None)
+    if right is None:
+        right = f"answer {spell(problem.results[-1])}"
+    others = sorted(set(_distractors(problem, known)) - {right})
+    rng = Random(f"{problem.seed} {sorted(made)}")
+    return tuple(sorted([right, *rng.sample(others, min(count - 1, len(others)))]))
+
+
+def _distractors(problem: Problem, known: frozenset[tuple[str, int]]) -> Iterator[str]:
+    for name, _ in problem.table:
+        yield f"call lookup ( item = {name} )"
+    values = {value for _, value in known}
+    for value in values:
+        yield f"answer {spell(value)}"
+        for other in {*values, *problem.literals} - {value}:
+            for operation in OPERATIONS:
+                yield f"call {operation} ( a = {spell(value)} , b = {spell(other)} )"

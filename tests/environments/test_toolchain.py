@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from everystep.core.errors import ConfigError
+from everystep.core.records import Action, Observation, Task, ToolCall
+from everystep.environments.check import check_environment, format_report
+from everystep.environments.numerals import read, spell
+from everystep.environments.toolchain import ITEMS, State, ToolChain, write_call
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        ToolChain(),
+        ToolChain(mode="free"),
+        ToolChain(turns=1),
+        ToolChain(turns=8, digits=6, items=8, choices=12),
+        ToolChain(turns=12, digits=12, mode="free"),
+    ],
+)
+def test_contract(world: ToolChain) -> None:
+    report = check_environment(world)
+    assert report.ok, format_report(report)
+
+
+def reckon(question: str, table: dict[str, int]) -> int:
+    """Work out a question from its words alone, from left to right."""
+    value = 0
+    for part in question.replace(" plus ", "|+").replace(" minus ", "|-").replace(" times ", "|*").split("|"):
+        sign, told = (part[0], part[1:]) if part[0] in "+-*" else ("+", part)
+        operand = table[told.removeprefix("value of ")] if told.startswith("value of ") else read(told)
+        assert operand is not None
+        value = value + operand if sign == "+" else value - operand if sign == "-" else value * operand
+    return value
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5, 9])
+def test_reference_trace_has_the_asked_length_and_answers_the_question(turns: int) -> None:
+    world = ToolChain(turns=turns, digits=3, mode="free")
+    env = world.make()
+    for index in range(40):
+        task = world.task("train", index)
+        table = {}
+        env.reset(task)
+        assert task.reference_calls is not None
+        assert len(task.reference_calls) == turns
+        for call in task.reference_calls:
+            result = env.step(env.parse(write_call(call)))
+            assert result.scores == {"valid": 1.0, "progress": 1.0}
+            value = read(result.observation.text.removeprefix("result "))
+            if call.name == "lookup":
+                table[call.arguments["item"]] = value
+        question = task.instruction.split(" . ")[0]
+        assert reckon(question, table) == task.reference == value  # type: ignore[arg-type]
+        last = env.step(env.parse(f"answer {task.reference}"))
+        assert (last.reward, last.success, last.terminated) == (1.0, True, True)
+
+
+def start(world: ToolChain, index: int = 0) -> tuple[Task, Observation, list[int]]:
+    env = world.make()
+    task = world.task("train", index)
+    seen = env.reset(task)
+    state: State = env.snapshot().state
+    return task, seen, list(state.problem.results)
+
+
+def test_partial_answers_are_graded() -> None:
+    world = ToolChain(turns=4, mode="free")
+    env = world.make()
+    task, _, results = start(world, 3)
+    assert len(set(results)) == 4
+    rewards = []
+    for value in (*results, 10**9):
+        env.reset(task)
+        rewards.append(env.step(Action(text=f"answer {spell(value)}")).reward)
+    assert rewards == [0.125, 0.25, 0.375, 1.0, 0.0]
+
+
+def test_the_anchor_is_a_set_of_calls() -> None:
+    world = ToolChain(turns=3, mode="free")
+    env = world.make()
+    task, _, _ = start(world)
+    table = dict(env.snapshot().state.problem.table) if env.reset(task) else {}
+    one, two = (f"call lookup ( item = {name} )" for name in list(table)[:2])
+    anchors = []
+    for order in ((one, two), (two, one), (one, one, two, one)):
+        env.reset(task)
+        for text in order:
+            result = env.step(Action(text=text))
+        anchors.append(result.observation.anchor)
+    assert anchors[0] == anchors[1] == anchors[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("call lookup ( item = nothing )", "the table has no such item"),
+        ("call look ( item = fig )", "there is no tool look"),
+        ("call lookup ( thing = fig )", "lookup takes item"),
+        ("call add ( a = 1 )", "add takes a , b"),
+        ("call add ( b = 1 , a = 2 )", "add takes a , b"),
+        ("call add ( a = 1 , b = x )", "b must be a number"),
+        ("call add ( a = 1 , b = " + "9" * 99 + " )", "b must be a number"),
+        ("answer x", "expected: call TOOL ( NAME = VALUE , ... ) or answer NUMBER"),
+        ("answer", "expected: call TOOL ( NAME = VALUE , ... ) or answer NUMBER"),
+    ],
+)
+def test_errors_are_observations(text: str, reason: str) -> None:
+    world = ToolChain(mode="free")
+    env = world.make()
+    task, _, _ = start(world)
+    env.reset(task)
+    result = env.step(env.parse(text))
+    assert (result.valid, result.reason, result.scores["valid"]) == (False, reason, 0.0)
+    assert result.observation.text == f"nothing happens : error {reason}"
+    assert not result.terminated
+
+
+def test_calls_are_parsed_with_or_without_spaces() -> None:
+    env = ToolChain().make()
+    expected = (ToolCall(name="add", arguments={"a": 37, "b": -5}),)
+    for text in ("call add(a=37,b=-5)", " call add ( a = 3 7 , b = - 5 ) ", "call  add( a=3 7 ,b=-5)"):
+        assert env.parse(text).calls == expected
+
+
+def test_choices_hold_the_right_action_everywhere_and_their_place_tells_nothing() -> None:
+    world = ToolChain(turns=3, choices=4)
+    env, rng = world.make(), Random(0)
+    places = []
+    for index in range(150):
+        seen = env.reset(world.task("train", index))
+        while True:
+            assert seen.admissible is not None
+            right = env.oracle()
+            assert right in seen.admissible
+            assert len(seen.admissible) <= 4
+            if len(seen.admissible) == 4:
+                places.append(seen.admissible.index(right))
+            result = env.step(Action(text=right if rng.random() < 0.7 else rng.choice(seen.admissible)))
+            if result.terminated or result.truncated:
+                break
+            seen = result.observation
+    assert max(places.count(place) for place in range(4)) < 0.5 * len(places)
+
+
+def test_only_listed_actions_are_taken_in_choose_mode() -> None:
+    world = ToolChain(items=2)
+    env = world.make()
+    seen = env.reset(world.task("train", 1))
+    other = next(f"call lookup ( item = {n} )" for n in ITEMS if f"{n} )" not in str(seen.admissible))
+    assert env.step(env.parse(other)).reason == "not among the choices"
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ConfigError, match="'turns' is 0"):
+        ToolChain(turns=0)
+    with pytest.raises(ConfigError, match="mode is 'pick'"):
+        ToolChain(mode="pick")
