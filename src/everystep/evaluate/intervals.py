@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from everystep.core.errors import DataError
+from everystep.run.measure import wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +24,8 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def proportion(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
-    """Return a success rate with its Wilson score interval (Wilson 1927).
+def proportion(successes: int, trials: int) -> Interval:
+    """Return a success rate with its 95 % Wilson score interval (Wilson 1927).
 
     >>> str(proportion(80, 100))
     '0.800 [0.711, 0.867]'
@@ -33,8 +34,8 @@ def proportion(successes: int, trials: int, *, confidence: float = 0.95) -> Inte
         raise DataError(
             f"{successes!r} successes of {trials!r} trials make no rate; trials must be 1 or more."
         )
-    ends = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return Interval(value=successes / trials, low=float(ends.low), high=float(ends.high))
+    low, high = wilson(successes / trials, trials)
+    return Interval(value=successes / trials, low=low, high=high)
 
 
 def bootstrap_mean(

@@ -1,8 +1,345 @@
-"""The loop that trains: collect, credit, update, measure; the same for every recipe.
+"""The loop that trains: roll out, credit, update, measure; the same for every recipe.
 
 Everything random derives from the seed and the iteration, and each finished iteration leaves a
-checkpoint, so a killed run goes on where it stopped and ends with the same weights to the bit (on one
-thread of one machine).
+checkpoint and its events in one transaction. So a killed run goes on where it stopped, and on one
+thread of one machine it ends with the same weights to the bit.
 """
 
 from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everystep.core.errors import ConfigError, StoreError, WorldError
+from everystep.core.ledger import Ledger
+from everystep.core.protocols import Logger, Loss, Sampling
+from everystep.core.records import End, Sample, Task, Trajectory
+from everystep.core.trace import Kind, ending_of
+from everystep.credit.assess import assess
+from everystep.credit.terms import Credit, Estimator
+from everystep.learn.config import Training
+from everystep.learn.heldout import held_out
+from everystep.learn.learner import LocalLearner
+from everystep.learn.policy import update
+from everystep.learn.samples import sample_of, supervised_sample
+from everystep.learn.schedules import scale
+from everystep.learn.setup import TINY, Setup, learner_of, load_start, model_of, setup_of
+from everystep.learn.warm import FIRST_DEMONSTRATION, demonstrate, imitate
+from everystep.models.local import LocalModel
+from everystep.run.demonstrate import with_tokens
+from everystep.run.folder import STATE, RunFolder, read_json, write_json
+from everystep.run.journal import Journal
+from everystep.run.measure import summary
+from everystep.run.rollout import jobs_of, rollout, seed_of
+
+KEPT_CHECKPOINTS = 2
+WARM_PARTS = 10
+START = "start"
+LEARNER = "learner"
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """What a recipe adds to the loop: how credit is given, and the loss it is used in."""
+
+    estimator: Estimator
+    loss: Loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One resumable part of a run: the first test, a part of the imitation, or an iteration."""
+
+    phase: str
+    number: int
+
+
+def units_of(config: Training) -> list[Unit]:
+    """Return the parts of a run in order: ``start``, ``warm`` parts, ``train`` iterations.
+
+    >>> [unit.phase for unit in units_of(Training(warm_updates=2, iterations=2))]
+    ['start', 'warm', 'warm', 'train', 'train']
+    """
+    warm = min(WARM_PARTS, config.warm_updates) if config.demonstrations else 0
+    return [
+        Unit(phase="start", number=0),
+        *(Unit(phase="warm", number=part) for part in range(warm)),
+        *(Unit(phase="train", number=iteration) for iteration in range(config.iterations)),
+    ]
+
+
+def train(
+    config: Training, method: Method, folder: RunFolder, *, loggers: Sequence[Logger] = ()
+) -> dict[str, float]:
+    """Train from the start, or from the last checkpoint of ``folder``; return the last held-out numbers.
+
+    Writes the journal and checkpoints into ``folder``, and the final model into its ``model``.
+    """
+    setup = setup_of(config)
+    try:
+        with _journal(folder) as journal:
+            return _Run(config, method, folder, setup, journal, loggers).go()
+    finally:
+        setup.hosts.close()
+        for logger in loggers:
+            logger.close()
+
+
+def _journal(folder: RunFolder) -> Journal:
+    if folder.journal.exists():
+        return Journal.open(folder.journal)
+    return Journal.create(folder.journal, folder.config())
+
+
+class _Run:
+    """One call of ``train``: the parts that are built once, and what moves."""
+
+    def __init__(
+        self,
+        config: Training,
+        method: Method,
+        folder: RunFolder,
+        setup: Setup,
+        journal: Journal,
+        loggers: Sequence[Logger],
+    ) -> None:
+        self.config, self.method, self.folder = config, method, folder
+        self.setup, self.journal, self.loggers = setup, journal, loggers
+        self.units = units_of(config)
+        self.ledger = Ledger()
+        self.tested: dict[str, float] = {}
+        self.seconds = 0.0
+        self.model: LocalModel
+        self.learner: LocalLearner
+        self.reference: LocalLearner | None = None
+        self.demonstrations: list[Sample] = []
+
+    def go(self) -> dict[str, float]:
+        """Do what is left to do."""
+        begun = time.perf_counter()
+        done, checkpoint = self._resume_point()
+        if done == len(self.units) and self.folder.model.exists():
+            raise ConfigError(f"run {str(self.folder.path)!r} is finished; there is nothing to resume.")
+        self._prepare(done)
+        if checkpoint is not None:
+            self._load(checkpoint)
+        earlier = self.seconds
+        for place in range(done, len(self.units)):
+            unit = self.units[place]
+            metrics, events = self._do(unit)
+            self.seconds = earlier + time.perf_counter() - begun
+            self._finish(place, unit, metrics, events)
+        if self.folder.model.exists():
+            shutil.rmtree(self.folder.model)
+        self.model.save(self.folder.model)
+        self.journal.append(Kind.END, {"end": End.DONE, "ledger": self.ledger.as_dict()})
+        return self.tested
+
+    # --- the parts --------------------------------------------------------------------------------
+
+    def _do(self, unit: Unit) -> tuple[dict[str, float], list[Trajectory]]:
+        """Run one part; return its numbers and the trajectories it made."""
+        metrics: dict[str, float] = {}
+        made: list[Trajectory] = []
+        if unit.phase == "warm":
+            metrics = self._imitate(unit.number)
+        elif unit.phase == "train":
+            if unit.number == 0 and self.config.kl_coefficient:
+                self.reference = self.learner.freeze()
+            metrics, made = self._iterate(unit.number)
+        if self._is_test(unit):
+            self.tested, trajectories = held_out(self.setup, self.learner.sampler(), name=_name(unit))
+            metrics |= self.tested
+            made = made + trajectories
+        return metrics, made
+
+    def _is_test(self, unit: Unit) -> bool:
+        """Test the untrained model, the imitation, every so many iterations, and the end."""
+        if unit == self.units[-1] or unit.phase == "start":
+            return True
+        following = self.units[self.units.index(unit) + 1]
+        if unit.phase == "warm":
+            return following.phase == "train"
+        return (unit.number + 1) % self.config.test_every == 0
+
+    def _imitate(self, part: int) -> dict[str, float]:
+        updates = self.config.warm_updates
+        parts = min(WARM_PARTS, updates)
+        return imitate(
+            self.learner,
+            self.demonstrations,
+            first=updates * part // parts,
+            last=updates * (part + 1) // parts,
+            updates=updates,
+            batch=self.config.warm_batch,
+            learning_rate=self.config.warm_learning_rate,
+            seed=self.config.seed,
+        )
+
+    def _iterate(self, number: int) -> tuple[dict[str, float], list[Trajectory]]:
+        """Roll out, give credit, update."""
+        config, seed = self.config, seed_of(self.config.seed, "iteration", number)
+        begun = time.perf_counter()
+        trajectories = rollout(
+            self.setup.hosts,
+            self.learner.sampler(),
+            jobs_of(self._tasks(number), group_size=config.group_size, prefix=f"i{number}", seed=seed),
+            sampling=Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
+            limits=self.setup.limits,
+            constrain=config.constrain,
+            ledger=self.ledger,
+        )
+        rolled = time.perf_counter()
+        metrics = summary(trajectories)
+        whole = [one for one in trajectories if one.end not in (End.ERROR, End.CANCELLED) and one.steps]
+        if not whole:
+            errors = {one.error for one in trajectories}
+            raise WorldError(f"every episode of iteration {number} broke: {sorted(map(str, errors))[:3]}.")
+        credit, samples = self._credited(whole, seed)
+        metrics |= update(
+            self.learner,
+            samples,
+            self.method.loss,
+            learning_rate=config.learning_rate * scale(config.schedule, number, config.iterations),
+            epochs=config.epochs,
+            minibatches=min(config.minibatches, len(samples)),
+            rng=np.random.default_rng(seed),
+            ledger=self.ledger,
+        )
+        tokens = sum(len(sample.ids) for sample in samples)
+        metrics |= {
+            "credit_rms": credit.diagnostics.rms,
+            "rollout_seconds": rolled - begun,
+            "update_seconds": time.perf_counter() - rolled,
+            "tokens_per_second": tokens / (time.perf_counter() - begun),
+        }
+        return metrics, trajectories
+
+    def _tasks(self, number: int) -> list[Task]:
+        """Return the tasks of an iteration: fresh ones, from the start again where the split is used up."""
+        size = self.setup.world.size("train") or FIRST_DEMONSTRATION
+        first = number * self.config.tasks
+        return [
+            self.setup.world.task("train", index % size) for index in range(first, first + self.config.tasks)
+        ]
+
+    def _credited(self, trajectories: Sequence[Trajectory], seed: int) -> tuple[Credit, list[Sample]]:
+        """Give every step its credit and make the learner's samples."""
+        _, credit = assess(
+            trajectories,
+            self.method.estimator,
+            rng=np.random.default_rng(seed),
+            match_rms=self.config.match_rms,
+        )
+        starts = np.cumsum([0, *(len(one.steps) for one in trajectories)])
+        samples = []
+        for trajectory, start in zip(trajectories, starts, strict=False):
+            values = credit.value_S[start : start + len(trajectory.steps)].tolist()
+            samples.append(sample_of(trajectory, values))
+        if self.reference is not None:
+            scored = self.reference.score(samples)
+            samples = [
+                replace(sample, reference_weight=sample.policy_weight, reference_logprobs=one.logprobs)
+                for sample, one in zip(samples, scored, strict=True)
+            ]
+        return credit, samples
+
+    # --- keeping and coming back --------------------------------------------------------------------
+
+    def _finish(
+        self, place: int, unit: Unit, metrics: Mapping[str, float], trajectories: Sequence[Trajectory]
+    ) -> None:
+        """Make a part's checkpoint, then its events in one transaction, then tell the loggers."""
+        done = place + 1
+        tasks = {one.task.id: one.task for one in trajectories}
+        events: list[tuple[Kind, Any]] = [(Kind.TASK, task) for task in tasks.values()]
+        for one in trajectories:
+            phase = "test" if one.task.split == "test" else unit.phase
+            events += [(Kind.STEP, step) for step in one.steps]
+            events.append((Kind.TRAJECTORY, ending_of(one, phase=phase, iteration=unit.number)))
+        row = {
+            "phase": unit.phase,
+            "iteration": unit.number,
+            **metrics,
+            "seconds": self.seconds,
+            **self.ledger.as_dict(),
+        }
+        events.append((Kind.METRICS, row))
+        last_of_phase = done == len(self.units) or self.units[done].phase != unit.phase
+        if last_of_phase or unit.phase == "warm" or (unit.number + 1) % self.config.checkpoint_every == 0:
+            checkpoint = self.folder.checkpoint(done)
+            self.learner.save(checkpoint / LEARNER)
+            if self.reference is not None:
+                self.reference.save(checkpoint / REFERENCE)
+            state = {
+                "done": done,
+                "seconds": self.seconds,
+                "ledger": self.ledger.as_dict(),
+                "tested": self.tested,
+            }
+            write_json(checkpoint / STATE, state)
+            events.append((Kind.CHECKPOINT, {"name": checkpoint.name, "done": done}))
+        self.journal.append_many(events)
+        self.folder.prune(KEPT_CHECKPOINTS)
+        for logger in self.loggers:
+            logger.log(place, {name: value for name, value in row.items() if isinstance(value, int | float)})
+
+    def _resume_point(self) -> tuple[int, Path | None]:
+        """Return how many parts are done, and the checkpoint to go on from: the newest that the journal names.
+
+        What the journal says of later, unfinished parts is void from here on.
+        """
+        named = [(event.seq, event.body) for event in self.journal.events(kinds=(Kind.CHECKPOINT,))]
+        complete = {path.name: path for path in self.folder.checkpoints()}
+        for seq, body in reversed(named):
+            if body["name"] in complete:
+                if seq < self.journal.last:
+                    self.journal.append(Kind.RESUMED, {"after": seq})
+                return body["done"], complete[body["name"]]
+        if named:
+            raise StoreError(
+                f"the checkpoints of {str(self.folder.path)!r} are gone: the journal names {named[-1][1]['name']!r}. "
+                "Restore that folder, or start a new run."
+            )
+        return 0, None
+
+    def _prepare(self, done: int) -> None:
+        """Build model and learner; make the demonstrations (again) where parts of the imitation are left."""
+        needed = done == 0 or any(unit.phase == "warm" for unit in self.units[done:])
+        demonstrations = demonstrate(self.setup, self.ledger) if needed else []
+        start = self.folder.path / START
+        if (start / "config.json").exists() and (done or not demonstrations):
+            self.model = load_start(self.config, start)
+        else:
+            self.model = model_of(self.config, demonstrations)
+            if self.config.model.startswith(TINY):
+                shutil.rmtree(start, ignore_errors=True)
+                self.model.save(start)
+        self.learner = learner_of(self.config, self.model)
+        self.demonstrations = [
+            supervised_sample(
+                with_tokens(one, self.model.template, constrain=self.config.constrain), restrict=True
+            )
+            for one in demonstrations
+        ]
+
+    def _load(self, checkpoint: Path) -> None:
+        """Put everything back to where a checkpoint was made."""
+        self.learner.load(checkpoint / LEARNER)
+        if (checkpoint / REFERENCE).exists():
+            self.reference = self.learner.freeze()
+            self.reference.load(checkpoint / REFERENCE)
+        state = read_json(checkpoint / STATE)
+        self.seconds, self.tested = state["seconds"], state["tested"]
+        self.ledger = Ledger.from_dict(state["ledger"])
+
+
+def _name(unit: Unit) -> str:
+    return f"{unit.phase}{unit.number}"

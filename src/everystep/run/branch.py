@@ -56,8 +56,9 @@ def branch(
     while episode.end is None:
         request, state = episode.request(), hosts.snapshot(job.id)
         names = [f"{job.id}~{number}" for number in range(width)]
-        for name in names:
-            forks.fork(job.id, name)
+        if episode.steps:
+            for name in names:
+                forks.fork(job.id, name)
         generations = sampler.sample(
             [
                 replace(request, session=name, seed=seed_of(request.seed, number))

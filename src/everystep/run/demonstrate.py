@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Generation, Request, Sampling
-from everystep.core.records import Stop
+from everystep.core.records import Stop, Trajectory
+from everystep.models.template import Template, encode_turn
 from everystep.run.hosts import Hosts
-
-Encode = Callable[[Request, str], Generation]
-"""Write a given answer down as a model's own turn, with its tokens."""
-
-
-def plain(request: Request, text: str) -> Generation:  # noqa: ARG001 -- the form of ``Encode``
-    """Write an answer down without tokens."""
-    return Generation(text=text, stop=Stop.STOP)
+from everystep.run.rollout import messages_of
 
 
 class Demonstrator:
@@ -30,16 +25,12 @@ class Demonstrator:
         hosts: Hosts,
         *,
         error_rate: float = 0.0,
-        encode: Encode = plain,
-        forget: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
         if not 0.0 <= error_rate <= 1.0:
             raise ConfigError(f"the demonstrator's error rate is {error_rate!r}; it must lie in 0 to 1.")
         self.hosts = hosts
         self.error_rate = error_rate
         self.policy = f"oracle-{error_rate:g}"
-        self._encode = encode
-        self._forget = forget
 
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:  # noqa: ARG002
         """Answer each request with the oracle of its episode; the sampling settings do not apply."""
@@ -58,9 +49,27 @@ class Demonstrator:
                     "Set the error rate to 0."
                 )
             answer = random.choice(others)
-        return self._encode(request, answer)
+        return Generation(text=answer, stop=Stop.STOP)
 
     def release(self, sessions: Sequence[str]) -> None:
-        """Forget conversations."""
-        if self._forget is not None:
-            self._forget(sessions)
+        """Do nothing: an oracle remembers no conversation."""
+
+
+def with_tokens(trajectory: Trajectory, template: Template, *, constrain: bool = True) -> Trajectory:
+    """Return ``trajectory`` with the tokens that a model with this template would have made of it.
+
+    This is how demonstrations and imported trajectories become training rows that look exactly like
+    the model's own. With ``constrain`` the allowed sets are those of the admissible actions.
+    """
+    steps = []
+    for number, step in enumerate(trajectory.steps):
+        allowed = step.observation.admissible if constrain else None
+        tokens = encode_turn(
+            template,
+            messages_of(trajectory.task, step.observation, first=number == 0),
+            step.action.text,
+            first=number == 0,
+            allowed=allowed if allowed and step.action.text in allowed else None,
+        )
+        steps.append(replace(step, tokens=tokens))
+    return replace(trajectory, steps=tuple(steps))

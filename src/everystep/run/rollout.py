@@ -57,7 +57,7 @@ def seed_of(*parts: object) -> int:
 
 
 def jobs_of(tasks: Sequence[Task], *, group_size: int, prefix: str, seed: int) -> list[Job]:
-    """Return ``group_size`` jobs for each task; ids are ``prefix.group.sample``."""
+    """Return ``group_size`` jobs for each task; ids are ``prefix.group.sample``, seeds follow the task and sample."""
     if group_size < 1:
         raise ConfigError(f"group size is {group_size!r}; it must be 1 or more.")
     return [
@@ -66,7 +66,7 @@ def jobs_of(tasks: Sequence[Task], *, group_size: int, prefix: str, seed: int) -
             task=task,
             group=f"{prefix}.{number}",
             sample=sample,
-            seed=seed_of(seed, prefix, task.id, sample),
+            seed=seed_of(seed, task.id, sample),
         )
         for number, task in enumerate(tasks)
         for sample in range(group_size)

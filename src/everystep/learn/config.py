@@ -1,0 +1,129 @@
+"""The options of a training run. Recipes change the defaults and add their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from everystep.core.errors import ConfigError
+from everystep.core.protocols import Loss
+from everystep.core.records import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """What every recipe that trains shares. Each field is a flag of ``everystep train``."""
+
+    environment: str = "babyai"
+    """Where the agent acts; `everystep environments` lists them."""
+    options: dict[str, Json] = field(default_factory=dict)
+    """Options of the environment, such as level=GoToLocal."""
+    model: str = "tiny:0.1M"
+    """`tiny:SIZE` makes a small model on the spot; else a checkpoint folder or a name such as smollm2-135m-instruct."""
+    device: str = "cpu"
+    """Where the model runs: cpu, cuda, cuda:1."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank; 0 trains all weights."""
+    seed: int = 0
+    """Everything random derives from it."""
+
+    demonstrations: int = 2000
+    """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
+    demonstration_errors: float = 0.5
+    """Share of the demonstrator's actions that are random instead: a clumsy teacher."""
+    warm_updates: int = 600
+    """Updates of the imitation."""
+    warm_batch: int = 32
+    """Demonstrations an imitation update."""
+    warm_learning_rate: float = 3e-3
+    """Peak learning rate of the imitation (cosine, with a short warm-up)."""
+
+    iterations: int = 100
+    """Rounds of reinforcement: roll out, credit, update."""
+    tasks: int = 12
+    """Fresh tasks an iteration."""
+    group_size: int = 8
+    """Attempts at each task; they are compared with each other."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of the reinforcement."""
+    schedule: str = "constant"
+    """constant, linear or cosine."""
+    epochs: int = 1
+    """Passes over each iteration's rollouts."""
+    minibatches: int = 1
+    """Updates a pass."""
+    match_rms: float | None = None
+    """Rescale the advantages of each iteration to this root mean square: the control arm of a comparison."""
+
+    temperature: float = 1.0
+    """Sampling temperature of rollouts and of the held-out test."""
+    constrain: bool = True
+    """Choose among the admissible actions where the environment lists them."""
+    max_tokens: int = 64
+    """Longest answer, in tokens, where it is not constrained."""
+    max_steps: int | None = None
+    """Longest episode; by default the environment's own limit."""
+
+    clip_low: float = 0.2
+    """How far the ratio may fall below 1."""
+    clip_high: float = 0.2
+    """How far the ratio may rise above 1."""
+    kl_coefficient: float = 0.0
+    """Weight of the divergence (k3) from the model at the start of reinforcement; 0 for none."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    aggregate: str = "rollout"
+    """How token losses are averaged: rollout, token, sum or constant."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    clip_norm: float = 1.0
+    """Largest gradient norm."""
+
+    test_tasks: int = 256
+    """Held-out tasks of each test."""
+    test_every: int = 10
+    """Iterations between two tests."""
+    checkpoint_every: int = 1
+    """Iterations between two checkpoints."""
+    workers: int = 0
+    """Processes for the environments; 0 runs them in this one."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("demonstrations", 0),
+            ("warm_updates", 0),
+            ("warm_batch", 1),
+            ("iterations", 0),
+            ("tasks", 1),
+            ("group_size", 1),
+            ("epochs", 1),
+            ("minibatches", 1),
+            ("test_tasks", 0),
+            ("test_every", 1),
+            ("checkpoint_every", 1),
+            ("max_tokens", 1),
+            ("workers", 0),
+            ("lora_rank", 0),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(f"{name} is {value!r}; it must be {least} or more.")
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature is {self.temperature!r}; training needs a temperature above 0.")
+        if self.minibatches > self.tasks * self.group_size:
+            raise ConfigError(
+                f"minibatches is {self.minibatches!r}, more than the {self.tasks * self.group_size} rollouts "
+                "of an iteration. Lower it, or raise tasks or group_size."
+            )
+
+
+def policy_loss(config: Training) -> Loss:
+    """Return the clipped policy loss that the shared options describe."""
+    return Loss(
+        policy="ppo",
+        clip_low=config.clip_low,
+        clip_high=config.clip_high,
+        aggregate=config.aggregate,
+        kl="k3" if config.kl_coefficient else "none",
+        kl_coefficient=config.kl_coefficient,
+        entropy=config.entropy,
+    )

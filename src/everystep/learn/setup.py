@@ -1,0 +1,83 @@
+"""What a training run is made of, built from its options: world, hosts, model, learner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from everystep.core.errors import ConfigError
+from everystep.core.protocols import World
+from everystep.core.records import Trajectory
+from everystep.environments.catalog import world
+from everystep.learn.config import Training
+from everystep.learn.learner import LocalLearner, LocalOptions
+from everystep.models.local import LocalModel, LocalSampler, load
+from everystep.models.tiny import tiny_model
+from everystep.run.hosts import Hosts, LocalHosts, WorkerHosts
+from everystep.run.rollout import Limits
+
+TINY = "tiny:"
+
+
+@dataclass(slots=True, kw_only=True)
+class Setup:
+    """The parts of a run that are built once."""
+
+    config: Training
+    world: World
+    hosts: Hosts
+    limits: Limits
+
+
+def setup_of(config: Training) -> Setup:
+    """Build the world and its hosts."""
+    chosen = world(config.environment, **config.options)
+    hosts = WorkerHosts(chosen, workers=config.workers) if config.workers else LocalHosts(chosen)
+    limits = Limits(max_steps=config.max_steps or chosen.max_steps)
+    return Setup(config=config, world=chosen, hosts=hosts, limits=limits)
+
+
+def model_of(config: Training, demonstrations: Iterable[Trajectory]) -> LocalModel:
+    """Build or load the model. A tiny one gets its words from the demonstrations."""
+    if not config.model.startswith(TINY):
+        return load(config.model, device=config.device)
+    texts = sorted(texts_of(demonstrations))
+    if not texts:
+        raise ConfigError(
+            "a tiny model learns its words from demonstrations, and there are none. "
+            "Set demonstrations above 0, or name a checkpoint."
+        )
+    size = config.model.removeprefix(TINY)
+    return tiny_model(texts, size=size, seed=config.seed, device=config.device)
+
+
+def texts_of(trajectories: Iterable[Trajectory]) -> set[str]:
+    """Return every text that an agent reads or may write in these trajectories."""
+    texts: set[str] = set()
+    for trajectory in trajectories:
+        texts.add(trajectory.task.instruction)
+        for step in trajectory.steps:
+            texts.add(step.observation.text)
+            texts.add(step.action.text)
+            texts.update(step.observation.admissible or ())
+    return texts - {""}
+
+
+def learner_of(config: Training, model: LocalModel) -> LocalLearner:
+    """Build the learner over a model; every call of its ``sampler`` starts with an empty cache."""
+    options = LocalOptions(
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        lora_rank=config.lora_rank,
+        seed=config.seed,
+    )
+    learner = LocalLearner(
+        model.network, options=options, make_sampler=lambda: LocalSampler(model, policy=str(learner.updates))
+    )
+    return learner
+
+
+def load_start(config: Training, folder: Path) -> LocalModel:
+    """Load the model that a run started from."""
+    return load(str(folder) if config.model.startswith(TINY) else config.model, device=config.device)
