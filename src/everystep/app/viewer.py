@@ -35,7 +35,7 @@ def write_page(
     source: Path | Trace,
     out: Path,
     *,
-    estimator: str | None,
+    estimator: str | None = None,
     episodes: int = 200,
     variant: str | None = None,
 ) -> Path:
