@@ -202,10 +202,16 @@ def from_arrays(
     Anchors are ids inside their task: equal ids of two tasks are different states. Raises ``ConfigError`` when
     lengths differ, a trajectory spans two tasks, or a turn comes twice.
     """
-    trajectory, trajectories = dense(_ids(trajectory_S))
-    size = trajectory.size
-    task, _ = dense(_ids(task_S))
-    reward = _floats(reward_S)
+    owner, scope, reward = _ids(trajectory_S), _ids(task_S), _floats(reward_S)
+    size = owner.size
+    for name, shape in (("task_S", scope.shape), ("reward_S", reward.shape)):
+        _check_length(name, shape, size)
+    if size and min(int(owner.min()), int(scope.min())) < 0:
+        raise ConfigError(
+            "task_S or trajectory_S has a negative id; every row belongs to a trajectory of a task."
+        )
+    trajectory, trajectories = dense(owner)
+    task, _ = dense(scope)
     turn = _positions(trajectory) if turn_S is None else _ids(turn_S)
     none = np.full(size, -1, dtype=np.int64)
     given = {
@@ -226,6 +232,10 @@ def from_arrays(
     }
     for name, array in given.items():
         _check_length(name, array.shape, size)
+    if segment_S is not None:
+        _check_length("segment_S", _ids(segment_S).shape, size)
+    if texts is not None:
+        _check_length("texts", (len(texts),), size)
     if size and pair(trajectory, task).max() + 1 != trajectories:
         raise ConfigError("a trajectory has rows of two tasks; expected one task id for each trajectory_S.")
     result = Columns(

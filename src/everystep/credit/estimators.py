@@ -221,10 +221,11 @@ def _history_levels(
     shift = 2 if renormalise else 1  # the released code counts states, the paper the states before
     raw = [(depth + shift) ** alpha for depth in range(history + 1)]
     scale = 1.0 if renormalise else 1.0 / sum(raw)
+    value = values.returns(discount=discount, penalty=penalty)
     terms = [
         Term(
             name=f"state, {depth} before",
-            value=values.returns(discount=discount, penalty=penalty),
+            value=value,
             key=keys.anchor(history=depth, padded=padded and depth > 0),
             normaliser=_rule(normaliser, ddof, eps, "step", "zero"),
             weight=weight * scale,

@@ -113,7 +113,8 @@ def assign(
         raise ConfigError(
             f"match_rms is {match_rms!r}; expected a number above 0, or None to leave the scale."
         )
-    computed = [_compute(columns, term, rng) for term in estimator.terms]
+    raw = {value: value.of(columns) for value in dict.fromkeys(term.value for term in estimator.terms)}
+    computed = [_compute(columns, term, raw[term.value], rng) for term in estimator.terms]
     weights = _weights(estimator, computed, columns.size)
     parts = tuple(
         TermCredit(
@@ -189,9 +190,8 @@ class _Computed:
     statistics: GroupStatistics
 
 
-def _compute(columns: Columns, term: Term, rng: np.random.Generator | None) -> _Computed:
+def _compute(columns: Columns, term: Term, raw_S: FloatArray, rng: np.random.Generator | None) -> _Computed:
     """Compare the term's known values inside their groups; rows that take no part stay at 0."""
-    raw_S = term.value.of(columns)
     ids_S = term.key.ids(columns, rng)
     part_S = ~np.isnan(raw_S)
     if term.segment is not None:
