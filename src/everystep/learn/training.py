@@ -84,7 +84,7 @@ def train(
     """
     setup = setup_of(config)
     try:
-        with _journal(folder) as journal:
+        with _journal(folder, method) as journal:
             return _Run(config, method, folder, setup, journal, loggers).go()
     finally:
         setup.hosts.close()
@@ -92,10 +92,12 @@ def train(
             logger.close()
 
 
-def _journal(folder: RunFolder) -> Journal:
+def _journal(folder: RunFolder, method: Method) -> Journal:
     if folder.journal.exists():
         return Journal.open(folder.journal)
-    return Journal.create(folder.journal, folder.config())
+    credit = method.estimator
+    made = {"name": credit.name, "variant": credit.variant, "options": dict(credit.options)}
+    return Journal.create(folder.journal, {**folder.config(), "estimator": made})
 
 
 class _Run:

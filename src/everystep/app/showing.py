@@ -1,0 +1,133 @@
+"""``everystep show`` and ``everystep view``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from everystep.app.flags import parse
+from everystep.app.reading import trace_of
+from everystep.core.errors import ConfigError
+from everystep.core.records import Trajectory
+from everystep.core.trace import Trace
+from everystep.run.folder import PAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What a run did: its curve, or one episode step by step."""
+
+    run: tyro.conf.Positional[Path]
+    """A run's folder or a journal."""
+    episode: str | None = None
+    """Print the steps of this episode."""
+    failed: bool = False
+    """List failed episodes of the last iteration."""
+    json: bool = False
+    """Print the numbers of every iteration, one JSON object a line."""
+
+
+COLUMNS = (
+    ("success", "success", ".1%"),
+    ("heldout_success", "held out", ".1%"),
+    ("heldout_greedy_success", "greedy", ".1%"),
+    ("steps", "steps", ".1f"),
+    ("loss", "loss", ".4f"),
+    ("entropy", "entropy", ".3f"),
+    ("clip_fraction", "clipped", ".1%"),
+    ("grad_norm", "gradient", ".2f"),
+    ("seconds", "seconds", ".0f"),
+)
+
+
+def show(words: Sequence[str]) -> int:
+    """Print a run."""
+    asked = parse(Show, words, command="show")
+    trace = trace_of(asked.run)
+    if asked.json:
+        for row in trace.metrics:
+            sys.stdout.write(json.dumps(row) + "\n")
+    elif asked.episode is not None:
+        if asked.episode not in trace.endings:
+            raise ConfigError(
+                f"no episode {asked.episode!r} in this run. `everystep show {asked.run} --failed` lists some."
+            )
+        _episode(trace.trajectory(asked.episode))
+    elif asked.failed:
+        _failed(trace)
+    else:
+        _curve(trace)
+    return 0
+
+
+def _curve(trace: Trace) -> None:
+    console = Console()
+    run = trace.run
+    ended = trace.end.get("end") if trace.end else "not finished"
+    console.print(
+        f"recipe {run.get('recipe')}, {len(trace.endings)} episodes, {len(trace.steps)} steps, {ended}"
+    )
+    table = Table("phase", "iteration", *(title for _, title, _ in COLUMNS))
+    shown = [row for row in trace.metrics if "heldout_success" in row] or trace.metrics
+    for row in shown:
+        cells = (format(row[key], form) if key in row else "" for key, _, form in COLUMNS)
+        table.add_row(str(row.get("phase")), str(row.get("iteration")), *cells)
+    console.print(table)
+
+
+def _failed(trace: Trace) -> None:
+    last = max((one.iteration for one in trace.endings.values() if one.phase == "train"), default=0)
+    table = Table("episode", "task", "end", "outcome", "last action")
+    for one in trace.trajectories(phase="train", iteration=last):
+        if one.success is not True:
+            action = one.steps[-1].action.text if one.steps else ""
+            table.add_row(one.id, one.task.id, one.end.value, f"{one.outcome}", escape(action[:40]))
+    Console().print(table)
+
+
+def _episode(one: Trajectory) -> None:
+    console = Console()
+    console.print(f"{one.id}: task {one.task.id}, {one.end.value}, outcome {one.outcome}", highlight=False)
+    console.print(one.task.instruction, markup=False, highlight=False)
+    for step in one.steps:
+        console.print(f"\n[bold]{step.index}[/bold]", end=" ")
+        console.print(step.observation.text, markup=False, highlight=False)
+        valid = "" if step.action.valid else f"   (not valid: {step.action.reason})"
+        console.print(f"  > {step.action.text}{valid}   reward {step.reward}", markup=False, style="green")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Write one self-contained HTML page: learning curves, episodes, and why each step got its credit."""
+
+    run: tyro.conf.Positional[Path]
+    """A run's folder or a journal."""
+    out: Path | None = None
+    """The file to write; by default page.html in the run's folder."""
+    estimator: str | None = None
+    """Explain the steps by another credit method than the run's own."""
+    variant: str | None = None
+    """paper or released."""
+    episodes: int = 200
+    """Episodes whose steps the page holds."""
+
+
+def view(words: Sequence[str]) -> int:
+    """Write the page and print its address."""
+    from everystep.app.viewer import write_page
+
+    asked = parse(View, words, command="view")
+    out = asked.out or (asked.run / PAGE if asked.run.is_dir() else asked.run.with_suffix(".html"))
+    page = write_page(
+        asked.run, out, estimator=asked.estimator, variant=asked.variant, episodes=asked.episodes
+    )
+    sys.stdout.write(f"{page.resolve().as_uri()}\n")
+    return 0

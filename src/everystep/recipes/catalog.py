@@ -1,0 +1,58 @@
+"""The recipes that come with Everystep, by name. A recipe's module is imported when it is asked for.
+
+A recipe is a module with a frozen ``Config`` and ``run(config, folder, loggers)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from everystep.core.errors import ConfigError
+from everystep.core.protocols import Logger
+from everystep.core.registry import Registry
+from everystep.run.folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a recipe is: its system in the list of systems, and one line about it."""
+
+    module: str
+    system: str | None
+    summary: str
+
+
+class Recipe(Protocol):
+    """What a recipe's module offers."""
+
+    @property
+    def Config(self) -> type[Any]: ...  # noqa: N802 -- the name of a class
+
+    def run(self, config: Any, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]: ...
+
+
+RECIPES: Registry[Entry] = Registry("recipe")
+for _name, _system, _summary in (
+    ("grpo", None, "The outcome, compared within the group: the baseline."),
+    ("gigpo", "S11", "GRPO plus steps compared with steps from the same state."),
+    ("srgpo", "S37", "GRPO plus a process reward compared in random blocks of steps."),
+    ("matchtir", "S44", "Tool calls matched to a reference trace: turn and trajectory level."),
+    ("artist", "S01", "Outcome reward over reasoning with tool calls; tool output masked."),
+):
+    RECIPES.add(_name, Entry(module=f"everystep.recipes.{_name}", system=_system, summary=_summary))
+
+
+def recipe(name: str) -> Recipe:
+    """Import and return a recipe; a missing package is named with its remedy."""
+    entry = RECIPES[name]
+    try:
+        return cast("Recipe", import_module(entry.module))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("everystep"):
+            raise
+        raise ConfigError(
+            f"recipe {name!r} needs the package {error.name!r}. Install it with: pip install 'everystep[train]'"
+        ) from None
