@@ -1,6 +1,7 @@
 """The local sampler against the definition: one plain forward pass over the recorded tokens."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import (
 )
 
 from everystep.core.errors import ConfigError, ModelError
-from everystep.core.protocols import Forks, Request, Sampler, Sampling
+from everystep.core.protocols import Forks, Primes, Request, Sampler, Sampling, Turn
 from everystep.core.records import Message, SpanKind, Stop, TokenRecord
 from everystep.models.local import LocalModel, LocalSampler, check_cache, load
 from everystep.models.template import minimal_template
@@ -210,6 +211,27 @@ def test_a_fork_continues_from_the_same_point(model):
         sampler.fork("root", "again")
     with pytest.raises(ModelError, match="exists"):
         sampler.fork("b0", "b1")
+
+
+def test_a_primed_session_goes_on_where_the_stored_turns_end(model):
+    sampler = LocalSampler(model)
+    assert isinstance(sampler, Primes)
+    requests = [
+        ask("a", observation(2, turn), allowed=None if turn == 1 else ACTIONS, seed=turn) for turn in range(3)
+    ]
+    answers = [sampler.sample([request], Sampling(max_tokens=3))[0] for request in requests]
+    turns = [
+        Turn(messages=request.messages, text=answer.text, tokens=answer.tokens)
+        for request, answer in zip(requests, answers, strict=True)
+    ]
+    sampler.prime("b", turns[:2])
+    [again] = sampler.sample([replace(requests[2], session="b")], Sampling(max_tokens=3))
+    assert again.tokens.ids == answers[2].tokens.ids
+    np.testing.assert_allclose(again.tokens.logprobs, answers[2].tokens.logprobs, atol=1e-5)
+    sampler.prime("c", [replace(turns[0], tokens=None)])  # without tokens: from the text
+    sampler.sample([replace(requests[1], session="c")], Sampling(max_tokens=3))
+    with pytest.raises(ModelError, match="it is open"):
+        sampler.prime("a", [])
 
 
 def test_joining_and_leaving_at_random_keeps_every_conversation_right():

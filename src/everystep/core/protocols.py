@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from everystep.core.records import Action, Message, Observation, Sample, Stop, Task, TokenRecord
+from everystep.core.records import Action, Message, Observation, Sample, Stop, Task, TokenRecord, ToolCall
 
 # --- environments -------------------------------------------------------------------------------
 
@@ -106,13 +106,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A model's answer to one request. ``tokens`` is ``None`` where the model does not show them."""
+    """A model's answer to one request. ``tokens`` is ``None`` where the model does not show them.
+
+    ``calls`` are tool calls that the model's server has parsed; others stand in the text.
+    """
 
     text: str
     stop: Stop
     tokens: TokenRecord | None = None
     usage: Usage = Usage()
     error: str | None = None
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Sampler(Protocol):

@@ -16,12 +16,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from everystep.core.errors import ConfigError, ModelError, did_you_mean
-from everystep.core.protocols import Generation, Request, Sampling, Usage
+from everystep.core.protocols import Generation, Request, Sampling, Turn, Usage
 from everystep.core.records import Stop
 from everystep.models import smollm
 from everystep.models.cache import RowCache, forward
 from everystep.models.draw import draw_allowed, draw_free, uniforms
-from everystep.models.template import MINIMAL_JINJA, Template, chat_template, minimal_template, turn_record
+from everystep.models.template import (
+    MINIMAL_JINJA,
+    Template,
+    chat_template,
+    encode_turn,
+    minimal_template,
+    turn_record,
+)
 from everystep.models.trie import Node
 
 NAMED = {smollm.NAME: smollm.folder}
@@ -294,6 +301,23 @@ class LocalSampler:
         self._closed.pop(new_session, None)
         self._sessions[new_session] = _Session(row=row, pending=list(old.pending), turns=old.turns)
         self._rows.append(new_session)
+
+    def prime(self, session: str, turns: Sequence[Turn]) -> None:
+        """Open ``session`` behind turns that were taken before; their tokens are read with its next turn.
+
+        Turns with tokens are put in exactly as they were; a turn without is tokenised from its text.
+        """
+        if session in self._sessions:
+            raise ModelError(f"cannot prime session {session!r}: it is open. Release it, or name another.")
+        ids: list[int] = []
+        for number, turn in enumerate(turns):
+            tokens = turn.tokens or encode_turn(
+                self.model.template, turn.messages, turn.text, first=number == 0
+            )
+            ids += tokens.ids
+        self._closed.pop(session, None)
+        self._sessions[session] = _Session(row=self._cache.add(), pending=ids, turns=len(turns))
+        self._rows.append(session)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:

