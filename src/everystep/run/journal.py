@@ -114,8 +114,8 @@ class Journal:
     def _writer(cls, path: Path, lock: sqlite3.Connection, clock: Callable[[], float]) -> Self:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
             _check_version(path, connection)
+            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("UPDATE meta SET pid = ?, host = ?", (os.getpid(), platform.node()))
             connection.execute("PRAGMA synchronous=NORMAL")
             journal = cls(path, connection, lock=lock, clock=clock)
@@ -459,7 +459,7 @@ def _known(kind: Kind) -> str:
     try:
         return Kind(kind).value
     except ValueError:
-        hint = did_you_mean(kind, list(Kind))
+        hint = did_you_mean(kind, [one.value for one in Kind])
         raise StoreError(f"cannot write an event of unknown kind {kind!r}. {hint}") from None
 
 

@@ -41,7 +41,7 @@ def wal_of(path: Path) -> Path:
 
 
 def frames(wal: bytes) -> Iterator[Frame]:
-    """Yield the frames of a log's current generation, up to its end or its first older frame.
+    """Yield the frames of a log. What is left of an older generation of the log is not intact.
 
     Each frame is checked against the checksum of the frame before it, so one damaged frame does not
     hide the ones that follow.
@@ -56,9 +56,10 @@ def frames(wal: bytes) -> Iterator[Frame]:
     size = 24 + page_bytes
     for number, start in enumerate(range(32, len(wal) - size + 1, size), start=1):
         page, commit, *salts, next_1, next_2 = struct.unpack(">6I", wal[start : start + 24])
-        if tuple(salts) != (salt_1, salt_2):
-            return
         image = wal[start + 24 : start + size]
+        if tuple(salts) != (salt_1, salt_2):
+            yield Frame(number=number, page=page, commit=False, intact=False, image=image)
+            continue
         found = _checksum(words.unpack(wal[start : start + 8] + image), sum_1, sum_2)
         yield Frame(
             number=number, page=page, commit=commit > 0, intact=found == (next_1, next_2), image=image
@@ -85,7 +86,7 @@ def wal_damage(path: Path) -> str | None:
     if not wal.exists() or wal.stat().st_size == 0:
         return None
     content = wal.read_bytes()
-    if len(content) > 32 and next(frames(content), None) is None and _header_is_damaged(content):
+    if len(content) >= 32 and _header_is_damaged(content):
         return "the header of its write-ahead log is damaged"
     broken = None
     for frame in frames(content):
