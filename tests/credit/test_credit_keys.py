@@ -12,6 +12,7 @@ from everystep.credit import keys
 from everystep.credit.columns import Columns, from_arrays
 from everystep.credit.estimators import estimator
 from everystep.credit.grouping import dense, pair
+from everystep.credit.likeness import Pattern
 from everystep.credit.similarity import first_fit
 from everystep.credit.terms import assign
 
@@ -138,6 +139,22 @@ def exact_definition(texts: list[str], scope: list[int], threshold: float) -> li
             out.append(len(clusters))
             clusters.append((where, text))
     return out
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    a=st.text("abcxy é", max_size=30),
+    b=st.text("abcxy é", max_size=30),
+    repeat=st.sampled_from([1, 12, 40]),
+    threshold=st.floats(0.05, 0.99),
+    autojunk=st.booleans(),
+)
+def test_likeness_is_difflibs(a: str, b: str, repeat: int, threshold: float, autojunk: bool) -> None:
+    """Also for texts of 200 characters and more, where difflib skips the characters that fill them."""
+    a, b = a * repeat + b, b * repeat + "q" + a
+    wanted = SequenceMatcher(None, a, b, autojunk).ratio()
+    assert Pattern(b, autojunk=autojunk).is_like(a, threshold) == (wanted >= threshold)
+    assert Pattern(b, autojunk=autojunk).is_like(a, wanted)
 
 
 WORDS = st.sampled_from(["door", "key", "red", "blue", "table", "on", "the", "a", "lamp 3", "é"])

@@ -9,18 +9,21 @@ regardless of order) are exact; and, unless ``exact``, a min-hash sketch of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 
 import numpy as np
 import numpy.typing as npt
 
 from everystep.credit.grouping import IntArray
+from everystep.credit.likeness import Pattern
 
 SKETCH = 64
 """Entries of a sketch: minima of the shingle hashes of one text, one a bucket."""
 
 SHORT = 64
 """Texts with fewer characters have too few shingles for a sketch; they are compared with every cluster."""
+
+KEPT = 2048
+"""Prepared first members that are kept at a time."""
 
 Sketches = npt.NDArray[np.uint64]
 EMPTY = np.uint64(2**64 - 1)
@@ -76,6 +79,7 @@ class _Clusters:
         self.needed = agreement(threshold, self.length)
         self.sketches, self.histograms, self.lengths = describe(texts, self.length, sketched=sketched)
         self.sketched_item = self.lengths >= SHORT if sketched else np.zeros(len(texts), dtype=np.bool_)
+        self.patterns: dict[int, Pattern] = {}
         self.members: list[int] = []  # the first member of each cluster
         self.open: dict[int, list[int]] = {}  # scope to clusters that every text is compared with
         self.index: dict[tuple[int, int, int], list[int]] = {}  # scope, entry, value to clusters
@@ -85,13 +89,20 @@ class _Clusters:
         if candidates.size:
             candidates = candidates[self._possible(item, candidates)]
         text = self.texts[item]
-        matcher = SequenceMatcher(None, "", "", self.autojunk)
         for cluster in candidates.tolist():
-            # the first argument is the new text, as published; the ratio is not symmetric
-            matcher.set_seqs(text, self.texts[self.members[cluster]])
-            if matcher.ratio() >= self.threshold:
+            if self._pattern(cluster).is_like(text, self.threshold):
                 return int(cluster)
         return self._found(item, scope)
+
+    def _pattern(self, cluster: int) -> Pattern:
+        """The cluster's first member, prepared; the most recent ones are kept."""
+        pattern = self.patterns.pop(cluster, None)
+        if pattern is None:
+            pattern = Pattern(self.texts[self.members[cluster]], autojunk=self.autojunk)
+            if len(self.patterns) >= KEPT:
+                del self.patterns[next(iter(self.patterns))]
+        self.patterns[cluster] = pattern
+        return pattern
 
     def _candidates(self, item: int, scope: int) -> IntArray:
         compared = self.open.get(scope, [])
