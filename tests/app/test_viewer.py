@@ -246,7 +246,11 @@ def test_bad_sources_and_names_are_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["", "#view=episodes&q=door", "#episode=0.0.1&step=1", "#episode=nothing"])
 def test_a_browser_draws_every_view_of_a_hostile_run(tmp_path: Path, place: str) -> None:
-    write_page(made_trace(text=HOSTILE), tmp_path / "page.html", estimator="gigpo")
+    trace = made_trace(text=HOSTILE)
+    for at, odd in enumerate((1.0000003576, 1.0000004768, 1e-30, 1e300, -5.0)):
+        one = {"ratio": 1 + at * 1e-7, "zero": 0.0, "tiny": at * 1e-30, "huge": at * 1e300, "odd": odd}
+        trace.metrics.append({"phase": "train", "iteration": 6 + at, **one})
+    write_page(trace, tmp_path / "page.html", estimator="gigpo")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path / 'page.html'}{place}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert 'data-ready="yes"' in done.stdout

@@ -28,7 +28,7 @@ METRICS_LIMIT = 5_000
 """Rows of metrics that the curves keep."""
 
 COUNTERS = tuple(f.name for f in fields(Ledger))
-_ALIASES = {"heldout_greedy_success": "heldout_greedy"}
+_ALIASES = {"heldout_greedy_success": "heldout_greedy", "tokens_per_s": "tokens_per_second"}
 INDEX = (
     "id",
     "phase",
@@ -64,6 +64,7 @@ class Reasons:
     estimator: str = ""
     formula: str = ""
     missing: str = "No credit: this page was written without an estimator."
+    note: str | None = None
     steps: Mapping[tuple[str, str], StepReason] = field(default_factory=dict)
 
 
@@ -96,13 +97,15 @@ def page_data(
             f"This page holds the steps of {len(stored)} of {len(trace.endings)} episodes: whole groups of the first, "
             "the last and some iterations between. All of them are in the journal."
         )
+    if reasons.note is not None:
+        notes.append(reasons.note)
     details = [_episode(trace, ending, reasons) for ending in picked]
     return {
         "name": name,
         "summary": _summary(trace, config),
         "tiles": _tiles(trace, metrics),
         "config": [[key, value] for key, value in _flat({**trace.run, **config})],
-        "ledger": [[key.replace("_", " "), count] for key, count in _ledger(metrics)],
+        "ledger": [[key.replace("_", " "), count] for key, count in _ledger(trace, metrics)],
         "counters": list(COUNTERS),
         "notes": notes,
         "metrics": metrics,
@@ -263,9 +266,11 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], l
     return clean, notes
 
 
-def _ledger(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """The last count of each ledger counter."""
+def _ledger(trace: Trace, metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """The counts at the end of the run, else the last ones that it has told."""
     counts = {key: row[key] for row in metrics for key in COUNTERS if key in row}
+    final = (trace.end or {}).get("ledger")
+    counts |= final if isinstance(final, Mapping) else {}
     return [(key, counts[key]) for key in COUNTERS if counts.get(key)]
 
 
@@ -278,14 +283,14 @@ def _tiles(trace: Trace, metrics: Sequence[Mapping[str, Any]]) -> list[list[str]
             continue
         first, end = rows[0], rows[-1]
         value = f"{_percent(first[key])} → {_percent(end[key])}" if len(rows) > 1 else _percent(end[key])
-        hint = "first and last iteration" if len(rows) > 1 else ""
+        hint = "at first and at the end" if len(rows) > 1 else ""
         if key == "heldout_success" and "heldout_low" in end and "heldout_high" in end:
-            hint = f"at the end between {_percent(end['heldout_low'])} and {_percent(end['heldout_high'])}"
+            hint = f"interval {_percent(end['heldout_low'])} to {_percent(end['heldout_high'])}"
         tiles.append([title, value, hint])
     seconds = _seconds(metrics)
     if seconds:
         tiles.append(["Time", duration(seconds), "rolling out, training and evaluating"])
-    counts = dict(_ledger(metrics))
+    counts = dict(_ledger(trace, metrics))
     for key, title in (("environment_steps", "Environment steps"), ("sampled_tokens", "Sampled tokens"), ("updates", "Updates")):  # fmt: skip
         if key in counts:
             tiles.append([title, f"{counts[key]:,}".replace(",", "\u202f"), ""])
@@ -294,9 +299,8 @@ def _tiles(trace: Trace, metrics: Sequence[Mapping[str, Any]]) -> list[list[str]
 
 
 def _seconds(metrics: Sequence[Mapping[str, Any]]) -> float:
-    """The time of the run: the last ``elapsed_s``, else the sum of ``seconds``."""
-    elapsed = [row["elapsed_s"] for row in metrics if "elapsed_s" in row]
-    return float(elapsed[-1]) if elapsed else float(sum(row.get("seconds", 0.0) for row in metrics))
+    """The time of the run: ``seconds`` is counted from its start, over resumes."""
+    return float(max((row["seconds"] for row in metrics if "seconds" in row), default=0.0))
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,21 +11,25 @@ import numpy as np
 
 from everystep.app.page_data import Explain, Reasons, StepReason
 from everystep.core.errors import ConfigError
-from everystep.core.records import Group, StepCredit
+from everystep.core.records import End, StepCredit, Trajectory
 from everystep.core.trace import Trace
 from everystep.credit.assess import assess
 from everystep.credit.columns import Columns
 from everystep.credit.estimators import METHODS, estimator
 from everystep.credit.terms import Credit, Estimator, TermCredit
+from everystep.run.rollout import seed_of
 
-UNTRAINED = frozenset({"eval", "warm", "demonstrations"})
+UNCOMPARED = frozenset({"eval", "test", "start", "warm"})
 """Phases whose episodes are not compared with each other, so they have no credit."""
 
+_RENAMED = {"step_weight": "weight"}
+"""Options of recipes that bear another name than in the table of methods."""
+
 _RULES = {
-    "centre": "minus the group's mean",
+    "centre": "minus the mean",
     "leave_one_out": "minus the mean of the others",
-    "norm": "minus the mean, divided by the deviation",
-    "whiten": "minus the mean, divided by the deviation",
+    "norm": "minus mean, divided by std",
+    "whiten": "minus mean, divided by std",
     "none": "as it is",
 }
 
@@ -32,51 +37,80 @@ _RULES = {
 def explainer(name: str | None, variant: str | None, config: Mapping[str, Any]) -> Explain:
     """Return what explains the steps of a run: the named method, else the run's own, else stored credit.
 
-    ``config`` is a run's config: its method is ``options.estimator``, or the recipe that bears a method's name.
+    ``config`` is a run's config: its method is ``options.estimator``, or the recipe that bears a method's name, with those of
+    the run's options that the method has.
     """
     options = config.get("options")
     options = options if isinstance(options, Mapping) else {}
-    own = options.get("estimator", config.get("recipe"))
-    match_rms = options.get("match_rms")
+    seed = options.get("seed", 0)
     if name is not None:
-        return computed(estimator(name, variant or "paper"), match_rms=match_rms if name == own else None)
+        return computed(estimator(name, variant or "paper"), seed=seed)
+    own = options.get("estimator", config.get("recipe"))
     if not isinstance(own, str) or own not in METHODS:
         return stored()
-    made = estimator(own, str(variant or options.get("variant", "paper")))
-    return _first_that_works(computed(made, match_rms=match_rms), stored())
+    if variant is not None:
+        return computed(estimator(own, variant), seed=seed)
+    chosen = str(options.get("variant", "paper"))
+    known = METHODS[own].variants.get(chosen, {})
+    given = {_RENAMED.get(key, key): value for key, value in options.items()}
+    method = estimator(own, chosen, **{key: value for key, value in given.items() if key in known})
+    return _first_that_works(
+        computed(method, seed=seed, match_rms=options.get("match_rms"), check=True), stored()
+    )
 
 
-def computed(method: Estimator, *, match_rms: float | None = None) -> Explain:
+def computed(
+    method: Estimator, *, seed: int = 0, match_rms: float | None = None, check: bool = False
+) -> Explain:
     """Return the function that computes the credit of whole iterations by ``method``.
 
-    A method that compares random blocks draws them anew.
+    Random blocks are drawn as training with ``seed`` has drawn them. ``check`` compares the root mean square of the credit with
+    what the run has recorded, and adds a note where they differ.
     """
 
     def explain(trace: Trace, parts: frozenset[tuple[str, int]]) -> Reasons:
         found: dict[tuple[str, str], StepReason] = {}
-        wanted = sorted(part for part in parts if part[0] not in UNTRAINED)
+        off: list[int] = []
+        wanted = sorted(part for part in parts if part[0] not in UNCOMPARED)
         for number, (phase, iteration) in enumerate(wanted):
-            groups = [group for group in trace.groups(phase=phase, iteration=iteration) if _has_steps(group)]
-            if not groups:
+            whole = [one for one in trace.trajectories(phase=phase, iteration=iteration) if _counts(one)]
+            if not whole:
                 continue
-            rng = np.random.default_rng(iteration)
-            table, credit = assess(groups, method, rng=rng, match_rms=match_rms)
+            rng = np.random.default_rng(seed_of(seed, "iteration", iteration))
+            table, credit = assess(whole, method, rng=rng, match_rms=match_rms)
             found.update(_reasons(table, credit, str(number)))
+            if check and not _as_recorded(trace, phase, iteration, credit.diagnostics.rms):
+                off.append(iteration)
+        name = f"{method.name} ({method.variant})"
         return Reasons(
-            estimator=f"{method.name} ({method.variant})",
+            estimator=name,
             formula="Contribution = weight times normalised value; the credit is the sum of the contributions.",
-            missing="No credit: this step was not compared. Evaluations and demonstrations never are.",
+            missing="No credit: this step was not compared. Tests and demonstrations never are.",
+            note=f"The credit of {name} on this page is not the one that the run was trained with "
+            f"(iterations {', '.join(map(str, off[:8]))}): it had other options."
+            if off
+            else None,
             steps=found,
         )
 
     return explain
 
 
-def _has_steps(group: Group) -> bool:
-    return any(trajectory.steps for trajectory in group.trajectories)
+def _counts(trajectory: Trajectory) -> bool:
+    """Training leaves out what broke or never began, before any statistic."""
+    return trajectory.end not in (End.ERROR, End.CANCELLED) and bool(trajectory.steps)
+
+
+def _as_recorded(trace: Trace, phase: str, iteration: int, rms: float) -> bool:
+    for row in trace.metrics:
+        if row.get("phase") == phase and row.get("iteration") == iteration and "credit_rms" in row:
+            return math.isclose(row["credit_rms"], rms, rel_tol=1e-3, abs_tol=1e-6)
+    return True
 
 
 def _first_that_works(first: Explain, second: Explain) -> Explain:
+    """Fall back where the run's own method needs scores that the journal does not hold."""
+
     def explain(trace: Trace, parts: frozenset[tuple[str, int]]) -> Reasons:
         try:
             return first(trace, parts)

@@ -145,7 +145,7 @@ function creditTable(page, stored, step) {
     h("td", h("code", clip(String(term.key ?? ""), 70)), h("div.quiet", ruleOf(term)), comparedWith(page, stored, term)),
     h("td.n", number(term.size), term.rows && term.rows !== term.size ? h("div.quiet", `${number(term.rows)} steps`) : null),
     h("td.n", fixed(term.value)), h("td.n", fixed(term.mean)), h("td.n", fixed(term.std)), h("td.n", fixed(term.normalised)), h("td.n", number(term.weight)),
-    h("td.n.contribution", h(term.contribution < 0 ? "i.minus" : "i.plus", { style: { "--size": `${(100 * Math.abs(term.contribution ?? 0)) / scale}%` } }),
+    h("td.n.contribution", h(term.contribution < 0 ? "i.minus" : "i.plus", { style: { "--size": `${(2 * Math.abs(term.contribution ?? 0)) / scale}rem` } }),
       isNumber(term.contribution) && term.contribution > 0 ? `+${fixed(term.contribution)}` : fixed(term.contribution))));
   return [
     h("h3", "Why this credit"),

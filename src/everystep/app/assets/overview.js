@@ -5,11 +5,11 @@ const CURVES = [
   { title: "Reward per episode", keys: ["reward"] },
   { title: "Steps per episode", keys: ["steps"] },
   { title: "Entropy", keys: ["entropy"] },
-  { title: "KL", keys: ["kl"] },
+  { title: "KL", keys: ["approximate_kl", "kl"] },
   { title: "Clip fraction", keys: ["clip_fraction"], share: true },
   { title: "Gradient norm", keys: ["grad_norm"] },
   { title: "Loss", keys: ["loss"] },
-  { title: "Tokens per second", keys: ["tokens_per_s"] },
+  { title: "Tokens per second", keys: ["tokens_per_second"] },
 ];
 const LABELS = {
   heldout_success: "held-out, sampled",
@@ -20,54 +20,57 @@ const AXES = [
   ["iteration", "iteration"],
   ["environment_steps", "environment steps"],
   ["sampled_tokens", "sampled tokens"],
-  ["elapsed_s", "elapsed seconds"],
+  ["seconds", "elapsed seconds"],
 ];
 const charts = [];
 
 function overview(page, current) {
-  const phases = [...new Set(page.metrics.map((row) => row.phase ?? "").filter((phase) => phase !== "eval"))];
-  if (!phases.length) phases.push("");
-  const phase = phases.includes(current.phase) ? current.phase : phases.includes("train") ? "train" : last(phases);
-  const rows = merged(page.metrics.filter((row) => inPhase(row, phase, phases)));
-  const axes = AXES.filter(([key]) => key === "iteration" || grows(rows, key));
+  const { main, before, name } = placed(page.metrics);
+  const all = [...before, ...main];
+  const axes = AXES.filter(([key]) => key === "iteration" || grows(all, key));
   const axis = axes.some(([key]) => key === current.x) ? current.x : "iteration";
-  const choose = (values) => go({ view: "overview", phase, x: axis, ...values });
 
-  const drawn = new Set(["iteration", "phase", "heldout_low", "heldout_high", "heldout_greedy_low", "heldout_greedy_high", ...page.counters]);
-  const main = CURVES.map((curve) => panel(rows, axis, curve, drawn)).filter(Boolean);
-  for (const curve of CURVES) for (const key of curve.keys) drawn.add(key);
-  for (const [key] of AXES) drawn.add(key);
-  const names = new Set(rows.flatMap((row) => Object.keys(row)).filter((key) => !drawn.has(key)));
-  const more = [...names].sort().map((key) => panel(rows, axis, { title: key, keys: [key] }, drawn)).filter(Boolean);
+  const hidden = new Set(["iteration", "at", "phase", "seconds", "heldout_low", "heldout_high", "heldout_greedy_low", "heldout_greedy_high", ...page.counters]);
+  const curves = CURVES.map((curve) => panel(curve.wide ? all : main, axis, curve, hidden)).filter(Boolean);
+  const listed = new Set(CURVES.flatMap((curve) => curve.keys));
+  const rest = (rows, skip) => [...new Set(rows.flatMap((row) => Object.keys(row)))].filter((key) => !hidden.has(key) && !skip.has(key)).sort()
+    .map((key) => panel(rows, axis, { title: key.replaceAll("_", " "), keys: [key] }, hidden)).filter(Boolean);
+  const more = rest(main, listed);
+  const warm = rest(before, new Set(["heldout_success", "heldout_greedy"]));
 
   return [
     h("section.intro", h("h1", page.name), h("p.lead", page.summary), tiles(page)),
     page.notes.length ? h("ul.notes", page.notes.map((note) => h("li", note))) : null,
     h("section",
       h("div.row", h("h2", "Learning curves"), h("span.grow"),
-        phases.length > 1 ? choice("Phase", phases.map((name) => [name, name || "run"]), phase, (value) => choose({ phase: value })) : null,
-        axes.length > 1 ? choice("Against", axes, axis, (value) => choose({ x: value })) : null),
-      main.length ? h("div.charts", main) : h("p.quiet", "This run has recorded no numbers in this phase yet."),
-      more.length ? h("details", h("summary", `More numbers (${more.length})`), h("div.charts", more)) : null),
+        axes.length > 1 ? choice("Against", axes, axis, (value) => go({ view: "overview", x: value })) : null),
+      before.length && main.length && axis === "iteration" ? h("p.quiet", `Shaded, below 0: what came before ${name}.`) : null,
+      curves.length ? h("div.charts", curves) : h("p.quiet", "This run has recorded no numbers yet."),
+      more.length ? h("details", h("summary", `More numbers (${more.length})`), h("div.charts", more)) : null,
+      warm.length ? h("details", h("summary", `Numbers from before ${name} (${warm.length})`), h("div.charts", warm)) : null),
     h("section.two",
       page.config.length ? h("div", h("h2", "Configuration"), pairs(page.config)) : null,
       page.ledger.length ? h("div", h("h2", "What it cost"), pairs(page.ledger.map(([name, count]) => [name, number(count)]))) : null),
   ];
 }
 
-function inPhase(row, phase, phases) {
-  const name = row.phase ?? "";
-  return name === phase || (name === "eval" && (phase === "train" || phases.length === 1));
-}
-
-// Rows of one iteration (a training row and an evaluation row) make one point of the curves.
-function merged(rows) {
+// Put rows on one line of iterations: those of the main phase where they say, those before it below zero.
+// The rows of one iteration (a training row and a test row) make one point.
+function placed(rows) {
+  const phases = [...new Set(rows.map((row) => row.phase ?? "").filter((phase) => phase !== "eval" && phase !== "test"))];
+  const name = phases.includes("train") ? "train" : last(phases) ?? "";
+  const first = rows.findIndex((row) => (row.phase ?? "") === name);
+  const earlier = rows.slice(0, Math.max(0, first));
   const points = new Map();
-  rows.forEach((row, index) => {
-    const key = isNumber(row.iteration) ? row.iteration : index;
-    points.set(key, { iteration: key, ...points.get(key), ...row });
+  rows.slice(Math.max(0, first)).forEach((row, index) => {
+    const at = isNumber(row.iteration) ? row.iteration : index;
+    points.set(at, { ...points.get(at), ...row, at });
   });
-  return [...points.values()].sort((one, other) => one.iteration - other.iteration);
+  return {
+    name: name === "train" ? "training" : name || "the run",
+    main: [...points.values()].sort((one, other) => one.at - other.at),
+    before: earlier.map((row, index) => ({ ...row, at: index - earlier.length })),
+  };
 }
 
 function grows(rows, key) {
@@ -95,13 +98,34 @@ function panel(rows, axis, curve, skipped) {
   return h(curve.wide ? "figure.chart.wide" : "figure.chart", h("figcaption", reading, curve.title), place);
 }
 
+// Room around the values. A series that is constant but for rounding gets a band of its own size: ticks between
+// its values would be finer than numbers are.
+function rangeOf(_, low, high) {
+  if (!isNumber(low) || !isNumber(high)) return [0, 1];
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  if (size < 1e-12) return [-1, 1];
+  if (high - low <= 1e-5 * size) return [low - size / 2, high + size / 2];
+  return uPlot.rangeNum(low, high, 0.1, true);
+}
+
+const spanOf = (_, low, high) => (isNumber(low) && high > low ? [low, high] : [(low ?? 0) - 1, (low ?? 0) + 1]);
+
+function shadeBefore(chart, across) {
+  const { left, top, width, height } = chart.bbox;
+  const edge = Math.min(left + width, chart.valToPos(-0.5, "x", true));
+  if (across !== "at" || !(chart.scales.x.min < -0.5) || edge <= left) return;
+  chart.ctx.fillStyle = shade("--soft");
+  chart.ctx.fillRect(left, top, edge - left, height);
+}
+
 const shade = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function drawCharts() {
   for (const job of charts.splice(0)) {
     const { place, reading, rows, axis, curve, keys } = job;
-    const points = rows.filter((row) => isNumber(row[axis]) && keys.some((key) => isNumber(row[key])));
-    const data = [points.map((row) => row[axis])];
+    const across = axis === "iteration" ? "at" : axis;
+    const points = rows.filter((row) => isNumber(row[across]) && keys.some((key) => isNumber(row[key])));
+    const data = [points.map((row) => row[across])];
     const series = [{ label: axis.replaceAll("_", " "), value: (_, value) => number(value) }];
     const bands = [];
     const show = curve.share ? percent : number;
@@ -136,21 +160,23 @@ function drawCharts() {
       ...size(),
       series,
       bands,
-      scales: { x: { time: false }, y: curve.share && curve.wide ? { range: [0, 1] } : {} },
+      scales: { x: { time: false, range: spanOf }, y: { range: curve.wide && curve.share ? [0, 1] : rangeOf } },
       axes: [
         { ...text, size: 32, incrs: axis === "iteration" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] : undefined, values: (_, ticks) => ticks.map((tick) => number(tick)) },
         { ...text, size: 56, values: (_, ticks) => ticks.map((tick) => show(tick)) },
       ],
       cursor: { sync: { key: "run" }, points: { size: 7 }, drag: { x: true, y: false } },
       legend: { show: keys.length > 1 },
-      hooks: keys.length > 1 ? {} : {
+      hooks: {
+        drawClear: [(chart) => shadeBefore(chart, across)],
         setCursor: [(chart) => {
           const at = chart.cursor.idx;
-          reading.textContent = known(at) ? `${number(data[0][at])}: ${show(data[1][at])}` : "";
+          if (keys.length === 1) reading.textContent = known(at) ? `${number(data[0][at])}: ${show(data[1][at])}` : "";
         }],
       },
     }, data, place);
-    const observer = new ResizeObserver(() => (place.isConnected ? place.clientWidth && plot.setSize(size()) : observer.disconnect()));
+    const fit = () => (place.isConnected ? place.clientWidth && plot.setSize(size()) : observer.disconnect());
+    const observer = new ResizeObserver(() => requestAnimationFrame(fit));
     observer.observe(place);
   }
 }
