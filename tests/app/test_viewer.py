@@ -146,6 +146,7 @@ def test_return_to_go_tokens_and_masks(tmp_path: Path) -> None:
             assert [span[2] for span in step["tokens"]["spans"]] == [span.kind.value for span in record.spans]
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_small_and_says_what_is_left_out(tmp_path: Path) -> None:
     trace = made_trace(iterations=100, tasks=12, group_size=8, steps=12, evaluate_every=10)
     out = write_page(trace, tmp_path / "page.html", estimator="gigpo")

@@ -52,7 +52,7 @@ def explainer(name: str | None, variant: str | None, config: Mapping[str, Any]) 
         return computed(estimator(own, variant), seed=seed)
     chosen = str(options.get("variant", "paper"))
     known = METHODS[own].variants.get(chosen, {})
-    given = {_RENAMED.get(key, key): value for key, value in options.items()}
+    given = {_RENAMED.get(str(key), str(key)): value for key, value in options.items()}
     method = estimator(own, chosen, **{key: value for key, value in given.items() if key in known})
     return _first_that_works(
         computed(method, seed=seed, match_rms=options.get("match_rms"), check=True), stored()

@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 RECENT = 10
 """The time left is reckoned from the mean of so many last parts."""
@@ -20,7 +22,7 @@ class ConsoleProgress:
 
     ``log(step, metrics)`` says that part ``step`` of ``total`` (from 0) is done. Its phase is the one that ``start`` gave, or
     what its numbers tell: a part with ``success`` has trained, one with ``loss`` only has imitated.
-    On a terminal there is one live line, and a line that stays for each held-out test.
+    On a terminal the bar and the numbers below it are live, and a line stays for each held-out test.
     """
 
     def __init__(
@@ -37,24 +39,24 @@ class ConsoleProgress:
         self._total = total
         self._phase: str | None = None
         self._tested = ""
-        self._bar: Progress | None = None
+        self._live: Live | None = None
         if self._stream.isatty():
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[numbers]}", markup=False),
-                console=Console(file=self._stream),
+                TextColumn("{task.fields[times]}", markup=False),
             )
-            self._task = self._bar.add_task("starting", total=total or None, numbers="")
-            self._bar.start()
+            self._task = self._bar.add_task("starting", total=total or None, times="")
+            self._live = Live(self._bar, console=Console(file=self._stream), refresh_per_second=4)
+            self._live.start()
 
     def start(self, total: int, phase: str) -> None:
         """Begin a phase of ``total`` parts with its own bar and its own reckoning of the time left."""
         self._total, self._phase = total, phase
         self._times = deque([self._clock()], maxlen=RECENT + 1)
-        if self._bar is not None:
-            self._bar.reset(self._task, total=total, description=phase, numbers="")
+        if self._live is not None:
+            self._bar.reset(self._task, total=total, description=phase, times="")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show that part ``step`` is done and what it gave."""
@@ -64,25 +66,25 @@ class ConsoleProgress:
         phase = self._phase or phase_of(metrics)
         fresh = held_out_text(metrics)
         self._tested = fresh or self._tested
-        words = [_numbers(metrics), self._tested, f"{clock_text(now - self._begun)} elapsed"]
+        numbers = "  ".join(word for word in (_numbers(metrics), self._tested) if word)
+        times = f"{clock_text(now - self._begun)} elapsed"
         left = self._left(done)
         if left is not None:
-            words.append(f"{clock_text(left)} left")
-        text = "  ".join(word for word in words if word)
-        if self._bar is None:
-            self._stream.write(f"{phase}  {done}/{self._total or '?'}  {text}\n")
+            times += f"  {clock_text(left)} left"
+        place = f"{phase}  {done}/{self._total or '?'}"
+        if self._live is None:
+            self._stream.write("  ".join(word for word in (place, numbers, times) if word) + "\n")
             self._stream.flush()
             return
         if fresh:
-            self._bar.console.print(
-                f"{phase}  {done}/{self._total or '?'}  {fresh}", markup=False, highlight=False
-            )
-        self._bar.update(self._task, completed=done, description=phase, numbers=text)
+            self._live.console.print(f"{place}  {fresh}", markup=False, highlight=False)
+        self._bar.update(self._task, completed=done, description=phase, times=times)
+        self._live.update(Group(self._bar, Text(numbers, no_wrap=True, overflow="ellipsis")))
 
     def close(self) -> None:
         """Leave the screen as it should stay."""
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def _left(self, done: int) -> float | None:
         parts = len(self._times) - 1

@@ -191,7 +191,7 @@ const wordOf = (page, id) => page.words.get(id) ?? `#${id}`;
 
 function plainTokens(page, record) {
   return h("pre.plain", record.spans.map(([start, end, kind]) =>
-    h(`span.${kindClass(kind)}`, record.ids.slice(start, end).map((id) => wordOf(page, id)).join(page.words.size ? "" : " "))));
+    h(`span.${kindClass(kind)}`, record.ids.slice(start, end).map((id) => wordOf(page, id) + page.joiner).join(""))));
 }
 
 // A sampled token is underlined the more, the less probable it was when it was sampled.

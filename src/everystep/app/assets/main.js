@@ -34,6 +34,7 @@ function prepared(data) {
     episodes: new Map(data.episodes.map((one) => [one.id, one])),
     order: index.filter((row) => row.stored).map((row) => row.id),
     words: new Map(data.words),
+    joiner: data.words.some(([, word]) => /\s/.test(word)) ? "" : " ",
     members: once(() => membersOf(data.episodes)),
   };
 }
