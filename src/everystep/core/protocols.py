@@ -177,7 +177,7 @@ class Loss:
     """What to minimise, as functions of per-token log-probabilities; never a method's name.
 
     ``policy``: ``ppo`` (clipped ratio, with dual clip when ``dual_clip`` > 0), ``cispo``,
-    ``gspo`` (ratio per rollout), ``step`` (ratio per step), or ``reinforce`` (no ratio). ``clip_low`` and ``clip_high`` bound the ratio to
+    ``gspo`` (one ratio a sample), ``step`` (one ratio a step), ``importance`` (unclipped) or ``reinforce`` (no ratio). ``clip_low`` and ``clip_high`` bound the ratio to
     ``[1 - clip_low, 1 + clip_high]``. ``aggregate``: ``rollout`` (mean over the tokens of a rollout,
     then over rollouts), ``token`` (mean over all tokens of the batch), ``sum`` (per rollout sum, mean over rollouts),
     ``constant`` (sum divided by ``constant``). ``kl``: ``none``, ``k1``, ``k2``, ``k3`` (low variance) against

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from everystep.core.errors import ConfigError, LearnerError, StoreError
 from everystep.core.protocols import Capabilities, Loss, Sampler, Scored
@@ -26,9 +25,9 @@ from everystep.learn import checkpoints
 from everystep.learn.batches import Flat, Work, everything, flatten, work_of
 from everystep.learn.logprobs import token_logprobs
 from everystep.learn.losses import POLICIES, check_loss, kl_terms, policy_terms
-from everystep.learn.networks import add_lora, fingerprint, hidden_states, parts_of, refuse_tree
+from everystep.learn.networks import fingerprint, hidden_states, parts_of, refuse_tree
 from everystep.learn.packing import Packed, pack
-from everystep.learn.streams import check_options, streams_of, totals_of_streams
+from everystep.learn.streams import Streams, check_options, streams_of, totals_of_streams
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 
@@ -38,7 +37,7 @@ class LocalOptions:
     """How the local learner computes; none of it changes what is learned but the optimiser's numbers.
 
     ``tokens_per_batch`` bounds the cells of a micro-batch, 0 chooses by device. ``clip_norm`` 0 clips nothing. ``bf16`` computes in
-    bfloat16 with fp32 weights (GPU). ``lora_rank`` 0 trains all weights; ``lora_targets`` empty means every linear layer.
+    bfloat16 with fp32 weights (GPU).
     """
 
     packing: str = "rows"
@@ -50,38 +49,27 @@ class LocalOptions:
     clip_norm: float = 1.0
     bf16: bool = False
     value_head: bool = False
-    lora_rank: int = 0
-    lora_alpha: int = 16
-    lora_targets: tuple[str, ...] = ()
-    seed: int = 0
 
 
 class LocalLearner:
-    """Trains ``network`` in place; ``make_sampler`` returns the sampler that reads the same weights.
+    """Trains in place the weights of ``network`` that require a gradient: all, or its adapters.
 
-    With ``lora_rank`` the adapters are put into ``network`` itself. ``updates`` counts the optimiser's steps.
+    ``network`` is a causal LM of transformers, wrapped by peft or not. ``make_sampler`` gets a name of the current weights (the
+    number of updates) and returns a sampler that reads them. ``updates`` counts the optimiser's steps.
     """
 
     def __init__(
         self,
-        network: PreTrainedModel,
+        network: nn.Module,
         *,
         options: LocalOptions | None = None,
-        make_sampler: Callable[[], Sampler] | None = None,
+        make_sampler: Callable[[str], Sampler] | None = None,
     ) -> None:
         options = options or LocalOptions()
         self.options = options
         self.updates = 0
         self._make_sampler = make_sampler
-        self._network: nn.Module = network
-        if options.lora_rank:
-            self._network = add_lora(
-                network,
-                rank=options.lora_rank,
-                alpha=options.lora_alpha,
-                targets=options.lora_targets,
-                seed=options.seed,
-            )
+        self._network = network
         self._network.eval()
         self._parts = parts_of(self._network)
         self._device = self._parts.device
@@ -101,7 +89,9 @@ class LocalLearner:
         if self._value_head is not None:
             self._trainable |= {f"value_head.{name}": p for name, p in self._value_head.named_parameters()}
         if not self._trainable:
-            raise LearnerError("the network has no trainable weights. Unfreeze some, or set lora_rank.")
+            raise LearnerError(
+                "the network has no trainable weights. Unfreeze some, or put adapters into it."
+            )
         self._optimizer = _adamw(list(self._trainable.values()), options)
         self._pending = False
 
@@ -128,7 +118,7 @@ class LocalLearner:
         check_loss(loss)
         if loss.value and self._value_head is None:
             raise LearnerError("loss.value needs a value head. Make the learner with value_head=True.")
-        rows = streams_of(samples)
+        rows = self._rows(samples)
         check_options(rows, samples, loss)
         work = work_of(rows, loss, totals_of_streams(rows) if totals is None else totals)
         meter = _Meter()
@@ -172,7 +162,7 @@ class LocalLearner:
 
         The sample's temperature and allowed sets apply. Position 0 is 0.0 in both.
         """
-        rows = streams_of(samples)
+        rows = self._rows(samples)
         work = everything(rows)
         logprobs = [np.zeros(len(row.ids), dtype=np.float32) for row in rows]
         values = [np.zeros(len(row.ids), dtype=np.float32) for row in rows]
@@ -195,9 +185,7 @@ class LocalLearner:
 
     def freeze(self) -> LocalLearner:
         """Return a copy with the current weights that later updates do not touch: a reference to ``score`` with."""
-        network = copy.deepcopy(self._parts.model)
-        network.requires_grad_(True)
-        return LocalLearner(network, options=replace(self.options, lora_rank=0, value_head=False))
+        return LocalLearner(copy.deepcopy(self._network), options=replace(self.options, value_head=False))
 
     def gradient(self) -> NDArray[np.float32]:
         """Return the gathered gradient of all trained weights as one vector, for tests and diagnosis."""
@@ -211,13 +199,11 @@ class LocalLearner:
     def sampler(self) -> Sampler:
         """Return a sampler that reads the trained weights: it sees every update at once."""
         if self._make_sampler is None:
-            raise LearnerError(
-                "this learner was made without make_sampler, so it cannot sample. Give it one."
-            )
-        return self._make_sampler()
+            raise LearnerError("this learner was made without make_sampler, so it cannot sample. Give one.")
+        return self._make_sampler(str(self.updates))
 
     def save(self, folder: Path) -> None:
-        """Write weights, optimiser and counters to ``folder``, whole or not at all. Adapters only under LoRA."""
+        """Write weights, optimiser and counters to ``folder``, whole or not at all. Frozen weights are not written."""
         if self._pending:
             raise LearnerError(
                 "save between forward_backward and optim_step would lose the gradient. Step first."
@@ -273,13 +259,31 @@ class LocalLearner:
         frozen = [(name, p) for name, p in self._network.named_parameters() if id(p) not in kept]
         return {"class": type(self._parts.model).__name__, "frozen": fingerprint(frozen) if frozen else ""}
 
+    def _rows(self, samples: Sequence[Sample]) -> list[Streams]:
+        """Return checked streams; ids and lengths must be those of the network."""
+        rows = streams_of(samples)
+        limit = getattr(self._parts.model.config, "max_position_embeddings", None)
+        for row in rows:
+            low, high = int(row.ids.min()), int(row.ids.max())
+            if low < 0 or high >= self._parts.vocabulary:
+                raise LearnerError(
+                    f"{row.label}: id {low if low < 0 else high} is not in the vocabulary of {self._parts.vocabulary}. "
+                    "The sample was made with another tokenizer."
+                )
+            if limit is not None and len(row.ids) > limit:
+                raise LearnerError(
+                    f"{row.label}: {len(row.ids)} tokens, but the network was made for at most {limit}. "
+                    "Shorten the episodes or the context, or use a model with a longer one."
+                )
+        return rows
+
     def _pack(self, work: Sequence[Work]) -> list[Packed]:
-        budget = self.options.tokens_per_batch or (16384 if self._device.type == "cuda" else 4096)
+        budget = self.options.tokens_per_batch or (16384 if self._device.type == "cuda" else 2048)
         return pack(
             [one.fed for one in work],
             packing=self.options.packing,
             tokens_per_batch=budget,
-            pair_cost=1.0 / (6.0 * self._parts.width),
+            pair_cost=1.0 / (4.0 * self._parts.width),
         )
 
     def _forward(

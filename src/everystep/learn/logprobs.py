@@ -36,14 +36,15 @@ def token_logprobs(
     choices: Choices,
     *,
     entropy_gradient: bool = False,
+    at_once: int = LOGITS_AT_ONCE,
 ) -> tuple[Tensor, Tensor]:
     """Return log-probability and entropy ``[N]`` (fp32, nats) of the tokens that ``hidden`` ``[N, D]`` predicts.
 
     A restricted token's distribution is the softmax over its allowed ids only, which keeps constrained
-    sampling exactly on policy. Without ``entropy_gradient`` the entropy is for watching.
+    sampling exactly on policy. At most ``at_once`` logits exist at a time. Without ``entropy_gradient`` the entropy is for watching.
     """
     size = hidden.shape[0]
-    chunk = max(1, LOGITS_AT_ONCE // max(1, vocabulary))
+    chunk = max(1, at_once // max(1, vocabulary))
     mask = None
     if choices.restricted is not None:
         mask = torch.zeros(size, dtype=torch.bool, device=hidden.device)

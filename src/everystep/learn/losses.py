@@ -120,7 +120,8 @@ def kl_terms(kind: str, new: Tensor, reference: Tensor) -> Tensor:
     ``k1``: ``log p - log q`` (its expected gradient is zero on policy: use it for watching). ``k2``: half its square.
     ``k3``: ``q/p - log(q/p) - 1``, clamped to [-10, 10] as verl does.
 
-    >>> kl_terms("k3", torch.tensor([-1.0, -2.0]), torch.tensor([-1.2, -1.5])).numpy().round(6).tolist()
+    >>> terms = kl_terms("k3", torch.tensor([-1.0, -2.0]), torch.tensor([-1.2, -1.5]))
+    >>> [round(float(one), 6) for one in terms]
     [0.018731, 0.148721]
     """
     gap = (new - reference).clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)

@@ -1,4 +1,4 @@
-"""What the learner asks of a network: its body, its head, its mask, and adapters."""
+"""What the learner asks of a network: its body, its head and its mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from everystep.core.errors import ConfigError, LearnerError
+from everystep.core.errors import LearnerError
 from everystep.learn.packing import Packed
 
 
@@ -52,33 +52,6 @@ def parts_of(network: nn.Module) -> Parts:
     return Parts(
         model=model, body=body, head=head, device=device, width=hidden.shape[-1], vocabulary=logits.shape[-1]
     )
-
-
-def add_lora(
-    network: PreTrainedModel, *, rank: int, alpha: int, targets: Sequence[str], seed: int
-) -> nn.Module:
-    """Put low-rank adapters (Hu et al. 2021) into ``network``, in place, and freeze the rest.
-
-    ``targets`` are module names; empty means every linear layer but the head. The sampler that holds
-    ``network`` sees the adapters at once.
-    """
-    try:
-        from peft import LoraConfig, get_peft_model  # slow to import, and only adapters need it
-    except ImportError:
-        raise ConfigError(
-            "lora_rank needs the package peft. Install it: pip install 'everystep[train]'."
-        ) from None
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        target_modules=list(targets) or "all-linear",
-        lora_dropout=0.0,
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        wrapped: nn.Module = get_peft_model(network, config)
-    return wrapped
 
 
 def refuse_tree(model: PreTrainedModel) -> None:

@@ -57,7 +57,7 @@ def pack(
 ) -> list[Packed]:
     """Lay out ``rows`` (token ids, none empty) as micro-batches of at most ``tokens_per_batch`` cells each.
 
-    A row longer than that gets a micro-batch of its own. ``pair_cost`` is what one cell of an attention matrix
+    A row longer than that gets a micro-batch of its own, and a trie may grow to twice its longest row. ``pair_cost`` is what one cell of an attention matrix
     costs beside one token in the rest of the network: the price of a wider trie, whose mask is dense.
     """
     if packing not in PACKINGS:
@@ -127,17 +127,22 @@ def _rectangle(trees: list[_Tree]) -> Packed:
 def _fold(rows: Sequence[Ints], tokens_per_batch: int, pair_cost: float) -> list[_Tree]:
     """Cut the rows, in lexical order, into tries: a row joins where what it shares outweighs the wider mask."""
     groups: list[list[int]] = []
-    size, last = 0, np.empty(0, dtype=np.int64)
+    size, longest, last = 0, 0, np.empty(0, dtype=np.int64)
     for index in sorted(range(len(rows)), key=lambda one: _lexical(rows[one])):
         row = rows[index]
         new = len(row) - _shared(last, row)
         apart = _cost(size, pair_cost) + _cost(len(row), pair_cost)
-        if groups and size + new <= tokens_per_batch and _cost(size + new, pair_cost) < apart:
+        longest = max(longest, len(row))
+        if (
+            groups
+            and size + new <= max(tokens_per_batch, 2 * longest)
+            and _cost(size + new, pair_cost) < apart
+        ):
             groups[-1].append(index)
             size += new
         else:
             groups.append([index])
-            size = len(row)
+            size = longest = len(row)
         last = row
     return [_grow(group, rows) for group in groups]
 

@@ -13,6 +13,7 @@ from everystep.environments.catalog import world
 from everystep.learn.config import Training
 from everystep.learn.learner import LocalLearner, LocalOptions
 from everystep.models.local import LocalModel, LocalSampler, load
+from everystep.models.lora import with_lora
 from everystep.models.tiny import tiny_model
 from everystep.run.hosts import Hosts, LocalHosts, WorkerHosts
 from everystep.run.rollout import Limits
@@ -41,7 +42,7 @@ def setup_of(config: Training) -> Setup:
 def model_of(config: Training, demonstrations: Iterable[Trajectory]) -> LocalModel:
     """Build or load the model. A tiny one gets its words from the demonstrations."""
     if not config.model.startswith(TINY):
-        return load(config.model, device=config.device)
+        return _adapted(config, load(config.model, device=config.device))
     texts = sorted(texts_of(demonstrations))
     if not texts:
         raise ConfigError(
@@ -66,18 +67,19 @@ def texts_of(trajectories: Iterable[Trajectory]) -> set[str]:
 
 def learner_of(config: Training, model: LocalModel) -> LocalLearner:
     """Build the learner over a model; every call of its ``sampler`` starts with an empty cache."""
-    options = LocalOptions(
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-        lora_rank=config.lora_rank,
-        seed=config.seed,
+    return LocalLearner(
+        model.adapter or model.network,
+        options=LocalOptions(weight_decay=config.weight_decay, clip_norm=config.clip_norm),
+        make_sampler=lambda policy: LocalSampler(model, policy=policy),
     )
-    learner = LocalLearner(
-        model.network, options=options, make_sampler=lambda: LocalSampler(model, policy=str(learner.updates))
-    )
-    return learner
 
 
 def load_start(config: Training, folder: Path) -> LocalModel:
     """Load the model that a run started from."""
-    return load(str(folder) if config.model.startswith(TINY) else config.model, device=config.device)
+    if config.model.startswith(TINY):
+        return load(str(folder), device=config.device)
+    return _adapted(config, load(config.model, device=config.device))
+
+
+def _adapted(config: Training, model: LocalModel) -> LocalModel:
+    return with_lora(model, rank=config.lora_rank, seed=config.seed) if config.lora_rank else model
