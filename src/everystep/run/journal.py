@@ -21,18 +21,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from everystep.core.codec import VERSION, dumps
 from everystep.core.errors import StoreError, did_you_mean
 from everystep.core.trace import Event, Kind, Trace, replay
-from everystep.run.salvage import PAGE_BYTES, readable, wal_damage, wal_of
+from everystep.run.journal_file import (
+    INSERT,
+    acquire,
+    become_plain,
+    check_version,
+    connect_read_only,
+    damaged,
+    existing,
+    is_damage,
+    last_readable,
+    scalar,
+    store_error,
+    text_of,
+    write_fresh,
+)
+from everystep.run.salvage import readable, wal_damage, wal_of
 
-_SCHEMA = """
-BEGIN;
-CREATE TABLE events (seq INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL);
-CREATE TABLE meta (version INTEGER NOT NULL, pid INTEGER, host TEXT, synced INTEGER NOT NULL DEFAULT 0);
-"""
-_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?)"
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CHUNK = 512
 _SKIPPED: Mapping[str, Any] = {}
 
@@ -78,7 +85,7 @@ class Journal:
         """
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(path)
+        lock = acquire(path)
         try:
             for taken in (path, wal_of(path)):
                 if taken.exists():
@@ -86,7 +93,7 @@ class Journal:
                         f"{str(taken)!r} exists already. Continue that run with `everystep resume`, "
                         "or choose another run name."
                     )
-            _write_fresh(path, [Event(seq=1, time=clock(), kind=Kind.RUN, body=run)]).replace(path)
+            write_fresh(path, [Event(seq=1, time=clock(), kind=Kind.RUN, body=run)]).replace(path)
             return cls._writer(path, lock, clock)
         except BaseException:
             lock.close()
@@ -99,12 +106,12 @@ class Journal:
         Raises ``StoreError`` if it is missing, damaged (see ``repair``), written by a newer version, or
         if another process writes to it.
         """
-        path = _existing(path)
-        lock = _acquire(path)
+        path = existing(path)
+        lock = acquire(path)
         try:
             damage = wal_damage(path)
             if damage is not None:
-                raise _damaged(path, damage, _last_readable(path))
+                raise damaged(path, damage, last_readable(path))
             return cls._writer(path, lock, clock)
         except BaseException:
             lock.close()
@@ -114,15 +121,15 @@ class Journal:
     def _writer(cls, path: Path, lock: sqlite3.Connection, clock: Callable[[], float]) -> Self:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            _check_version(path, connection)
+            check_version(path, connection)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("UPDATE meta SET pid = ?, host = ?", (os.getpid(), platform.node()))
             connection.execute("PRAGMA synchronous=NORMAL")
             journal = cls(path, connection, lock=lock, clock=clock)
-            journal._last = _scalar(connection, "SELECT max(seq) FROM events") or 0
+            journal._last = scalar(connection, "SELECT max(seq) FROM events") or 0
         except sqlite3.Error as error:
             connection.close()
-            raise _store_error(path, error) from None
+            raise store_error(path, error) from None
         except BaseException:
             connection.close()
             raise
@@ -134,15 +141,15 @@ class Journal:
 
         A damaged journal opens too: ``events`` yields what is readable and then raises.
         """
-        path = _existing(path)
+        path = existing(path)
         damage = wal_damage(path)
         if damage is not None and wal_damage(path) != damage:
             damage = None  # the log was being rewritten while it was looked at
         try:
-            connection = _connect_read_only(path)
+            connection = connect_read_only(path)
         except sqlite3.Error as error:
-            if not _is_damage(error):
-                raise _store_error(path, error) from None
+            if not is_damage(error):
+                raise store_error(path, error) from None
             return cls(path, None, damage=str(error))
         return cls(path, connection, damage=damage)
 
@@ -152,9 +159,9 @@ class Journal:
         if self._lock is not None:
             return self._last
         if self._damage is not None:
-            return _last_readable(self.path)
+            return last_readable(self.path)
         with self._guard:
-            return _scalar(self._open_connection(), "SELECT max(seq) FROM events") or 0
+            return scalar(self._open_connection(), "SELECT max(seq) FROM events") or 0
 
     def append(self, kind: Kind, body: Any) -> int:
         """Write one event, a record or a mapping of JSON values, and return its number.
@@ -165,7 +172,7 @@ class Journal:
 
     def append_many(self, events: Iterable[tuple[Kind, Any]]) -> range:
         """Write several events in one transaction, all or none; return their numbers."""
-        texts = [(_known(kind), _text(kind, body)) for kind, body in events]
+        texts = [(_known(kind), text_of(kind, body)) for kind, body in events]
         with self._guard:
             connection = self._open_connection()
             if self._lock is None or os.getpid() != self._pid:
@@ -177,15 +184,15 @@ class Journal:
             rows = [(seq, now, kind, text) for seq, (kind, text) in zip(count(first), texts, strict=False)]
             try:
                 if len(rows) == 1:
-                    connection.execute(_INSERT, rows[0])
+                    connection.execute(INSERT, rows[0])
                 else:
                     connection.execute("BEGIN")
-                    connection.executemany(_INSERT, rows)
+                    connection.executemany(INSERT, rows)
                     connection.execute("COMMIT")
             except sqlite3.Error as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                raise _store_error(self.path, error) from None
+                raise store_error(self.path, error) from None
             self._last += len(rows)
         return range(first, first + len(rows))
 
@@ -198,7 +205,7 @@ class Journal:
                 connection.execute("UPDATE meta SET synced = ?", (self._last,))
                 connection.execute("PRAGMA synchronous=NORMAL")
             except sqlite3.Error as error:
-                raise _store_error(self.path, error) from None
+                raise store_error(self.path, error) from None
 
     def events(
         self, after: int = 0, *, kinds: Collection[Kind] | None = None, void: bool = True
@@ -224,7 +231,7 @@ class Journal:
             last = event.seq
             if (kinds is None or event.kind in kinds) and not _within(gone, event.seq):
                 yield event
-        raise _damaged(self.path, damage, last)
+        raise damaged(self.path, damage, last)
 
     def _healthy(self, after: int, kinds: Collection[Kind] | None) -> Iterator[Event]:
         """Yield the events as SQLite gives them; those of other kinds with an unread body."""
@@ -250,8 +257,8 @@ class Journal:
             try:
                 rows.extend(self._open_connection().execute(query, (after, _CHUNK)))
             except sqlite3.Error as error:
-                if not _is_damage(error):
-                    raise _store_error(self.path, error) from None
+                if not is_damage(error):
+                    raise store_error(self.path, error) from None
                 return rows, _DamageError(str(error))
         return rows, None
 
@@ -279,7 +286,7 @@ class Journal:
         with self._guard:
             if self._connection is not None:
                 if self._lock is not None and os.getpid() == self._pid:
-                    _leave_wal_mode(self._connection)
+                    become_plain(self._connection)
                 self._connection.close()
                 self._connection = None
             if self._lock is not None:
@@ -310,8 +317,8 @@ def repair(path: Path | str) -> Repaired:
     The damaged file and its write-ahead log are renamed, never deleted or changed. A healthy journal
     is left as it is (``damaged`` is ``None``).
     """
-    path = _existing(path)
-    lock = _acquire(path)
+    path = existing(path)
+    lock = acquire(path)
     try:
         with Journal.read(path) as journal:
             last = _last_if_healthy(journal)
@@ -325,7 +332,7 @@ def repair(path: Path | str) -> Repaired:
             )
         aside = (path.with_name(f"{path.name}.damaged-{n}") for n in count(1))
         damaged = next(one for one in aside if not one.exists() and not wal_of(one).exists())
-        fresh = _write_fresh(path, events)
+        fresh = write_fresh(path, events)
         if wal_of(path).exists():
             wal_of(path).rename(wal_of(damaged))
         path.with_name(path.name + "-shm").unlink(missing_ok=True)
@@ -354,107 +361,6 @@ class _DamageError(Exception):
     """The file no longer says what was written. The message says how one can tell."""
 
 
-def _existing(path: Path | str) -> Path:
-    path = Path(path).resolve()
-    if not path.is_file():
-        raise StoreError(f"there is no journal at {str(path)!r}. Check the run name, or start a new run.")
-    return path
-
-
-def _acquire(path: Path) -> sqlite3.Connection:
-    """Take the write lock of a journal: a transaction held open on a file beside it.
-
-    The operating system frees the lock when the process dies, so it can never be stale.
-    """
-    lock = sqlite3.connect(
-        path.with_name(path.name + ".lock"), isolation_level=None, timeout=0, check_same_thread=False
-    )
-    try:
-        lock.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
-        lock.close()
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-            raise _store_error(path, error) from None
-        raise StoreError(
-            f"journal {str(path)!r} is being written by {_holder(path)}. "
-            "A run has one writer: wait for it or stop it, or read with Journal.read."
-        ) from None
-    return lock
-
-
-def _holder(path: Path) -> str:
-    try:
-        connection = _connect_read_only(path)
-        pid, host = connection.execute("SELECT pid, host FROM meta").fetchone()
-        connection.close()
-    except (sqlite3.Error, StoreError):
-        return "another process"
-    return f"process {pid} on {host!r}"
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """Connect without writing anything; a plain file on read-only storage works too."""
-    uri = path.as_uri()
-    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-    try:
-        _check_version(path, connection)
-    except sqlite3.OperationalError as error:
-        connection.close()
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-            raise
-        if wal_of(path).exists():
-            raise
-        connection = sqlite3.connect(f"{uri}?immutable=1", uri=True, check_same_thread=False)
-        _check_version(path, connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _check_version(path: Path, connection: sqlite3.Connection) -> None:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"events", "meta"} <= tables:
-        raise StoreError(f"{str(path)!r} is a SQLite file but not a journal of Everystep. Check the path.")
-    version = _scalar(connection, "SELECT version FROM meta")
-    if version is None or version > VERSION:
-        raise StoreError(
-            f"journal {str(path)!r} has format {version!r} and this Everystep reads up to {VERSION}. "
-            "Upgrade with `pip install -U everystep`."
-        )
-
-
-def _write_fresh(path: Path, events: Iterable[Event]) -> Path:
-    """Write a complete journal beside ``path`` and return where."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    connection = sqlite3.connect(fresh, isolation_level=None)
-    try:
-        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
-        connection.executescript(_SCHEMA)
-        connection.execute("INSERT INTO meta (version) VALUES (?)", (VERSION,))
-        rows = ((one.seq, one.time, one.kind.value, _text(one.kind, one.body)) for one in events)
-        connection.executemany(_INSERT, rows)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise _store_error(path, error) from None
-    finally:
-        connection.close()
-    return fresh
-
-
-def _leave_wal_mode(connection: sqlite3.Connection) -> None:
-    try:
-        connection.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.Error:
-        return  # somebody reads; the file stays in write-ahead mode and is as good
-
-
-def _scalar(connection: sqlite3.Connection, query: str) -> int | None:
-    row = connection.execute(query).fetchone()
-    return None if row is None else row[0]
-
-
 def _known(kind: Kind) -> str:
     try:
         return Kind(kind).value
@@ -470,15 +376,6 @@ def _stored_kind(kind: str, seq: int) -> Kind:
         raise _DamageError(f"event {seq} has the unknown kind {kind!r}") from None
 
 
-def _text(kind: Kind, body: Any) -> str:
-    try:
-        return dumps(body)
-    except (TypeError, ValueError) as error:
-        raise StoreError(
-            f"cannot write the {str(kind)!r} event: {error}. Bodies are records or mappings of JSON values."
-        ) from None
-
-
 def _body(text: str, seq: int) -> dict[str, Any]:
     try:
         body = json.loads(text)
@@ -487,30 +384,3 @@ def _body(text: str, seq: int) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise _DamageError(f"the body of event {seq} is not a JSON object")
     return body
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is None or code & 0xFF in _CORRUPT  # no code: a text that is not UTF-8
-
-
-def _last_readable(path: Path) -> int:
-    last = 0
-    for event in readable(path):
-        last = event.seq
-    return last
-
-
-def _damaged(path: Path, why: str, last: int) -> StoreError:
-    return StoreError(
-        f"journal {str(path)!r} is damaged after event {last}: {why}. Events 1 to {last} can be read; "
-        "`everystep resume` continues from there and keeps the damaged file under another name."
-    )
-
-
-def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
-    if _is_damage(error):
-        return _damaged(path, str(error), _last_readable(path))
-    return StoreError(
-        f"cannot use journal {str(path)!r}: {error}. Check that the folder is writable and the disk has space."
-    )
