@@ -23,7 +23,7 @@ from everystep.core.trace import Kind, Trace, body_of
 from everystep.credit.columns import columns
 from everystep.credit.estimators import estimator
 from everystep.credit.explain import explain, row_of
-from everystep.credit.terms import assign
+from everystep.credit.terms import assign, step_credits
 from everystep.run.journal import Journal
 
 HOSTILE = (
@@ -202,8 +202,29 @@ def test_an_empty_run_and_odd_numbers_give_a_page(tmp_path: Path) -> None:
 def test_stored_credit_is_shown_where_no_estimator_is_named(tmp_path: Path) -> None:
     trace = made_trace(iterations=1)
     _, page = page_of(trace, tmp_path, estimator=None)
-    assert "credit" not in page.data["episodes"][0]["steps"][0]
+    assert not [step for one in page.data["episodes"] for step in one["steps"] if "credit" in step]
     assert page.data["nocredit"]
+    table = columns(trace.groups(phase="train", iteration=0))
+    for one in step_credits(table, assign(table, estimator("gigpo"))):
+        trace.credits.setdefault("gigpo", {})[f"{one.trajectory}:{one.step}"] = one
+    _, page = page_of(trace, tmp_path, estimator=None)
+    step = next(one for one in page.data["episodes"] if one["id"] == "0.0.0")["steps"][0]
+    assert step["credit"] == pytest.approx(trace.credits["gigpo"]["0.0.0:0.0.0/0"].value, abs=1e-6)
+    assert sum(term["contribution"] for term in step["terms"]) == pytest.approx(step["credit"], abs=1e-6)
+    assert page.data["estimator"] == "gigpo"
+
+
+def test_credit_of_other_options_than_the_runs_is_told(tmp_path: Path) -> None:
+    trace = made_trace(iterations=1)
+    table = columns(trace.groups(phase="train", iteration=0))
+    row = next(row for row in trace.metrics if row.get("phase") == "train")
+    notes = []
+    for discount in (0.5, 0.9):
+        row["credit_rms"] = assign(table, estimator("gigpo", discount=discount)).diagnostics.rms
+        trace.run = {"recipe": "gigpo", "options": {"discount": 0.5, "step_weight": 1.0}}
+        notes.append(page_of(trace, tmp_path, estimator=None)[1].data["notes"])
+    assert not notes[0]
+    assert "other options" in notes[1][0]
 
 
 def test_a_run_folder_its_journal_and_its_trace_give_the_same_episodes(tmp_path: Path) -> None:

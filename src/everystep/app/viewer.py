@@ -55,7 +55,7 @@ def write_page(
         page = html_page(data)
         if len(page) <= SIZE_LIMIT or episodes <= 1:
             break
-        episodes = min(episodes // 2, data["stored"] // 2) or 1
+        episodes = max(1, int(0.9 * data["stored"] * SIZE_LIMIT / len(page)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh = out.with_name(f"{out.name}.new")
