@@ -36,7 +36,9 @@ def test_the_core_loads_the_standard_library_only() -> None:
     assert loaded - set(sys.stdlib_module_names) == {"everystep"}
 
 
-@pytest.mark.parametrize("module", ["everystep.run.journal", "everystep.environments.catalog"])
+@pytest.mark.parametrize(
+    "module", ["everystep.run.journal", "everystep.run.export", "everystep.environments.catalog"]
+)
 def test_modules_that_promise_it_load_nothing_heavy(module: str) -> None:
     assert not {name.partition(".")[0] for name in loaded_by(module)} & HEAVY
 
