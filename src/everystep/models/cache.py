@@ -118,12 +118,15 @@ class RowCache(Cache):
 
     def _write(self, store: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         heads, dim = store.shape[2:]
-        flat = self._flat if self._flat.device == store.device else self._flat.to(store.device)
-        store.view(-1, heads, dim).index_copy_(0, flat, new.transpose(1, 2).reshape(-1, heads, dim))
+        if self._flat.device != store.device:
+            self._flat = self._flat.to(store.device)
+        store.view(-1, heads, dim).index_copy_(0, self._flat, new.transpose(1, 2).reshape(-1, heads, dim))
         seen = store[:, : self._span]
         if isinstance(self._where, slice):
             return seen[self._where].transpose(1, 2)
-        return seen.index_select(0, self._where.to(store.device)).transpose(1, 2)
+        if self._where.device != store.device:
+            self._where = self._where.to(store.device)
+        return seen.index_select(0, self._where).transpose(1, 2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  the rows have lengths of their own
         """Return the longest row's length; positions are always passed explicitly."""

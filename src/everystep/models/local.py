@@ -6,9 +6,8 @@ only, and it runs the network only where more than one token is possible.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from everystep.core.protocols import Generation, Request, Sampling, Turn, Usage
 from everystep.core.records import Stop
 from everystep.models import smollm
 from everystep.models.cache import RowCache, forward
-from everystep.models.draw import draw_allowed, draw_free, uniforms
+from everystep.models.draw import draw_allowed, draw_free
+from everystep.models.pending import Pending, Session, check_number, check_sampling, points, text_before_stop
 from everystep.models.template import (
     MINIMAL_JINJA,
     Template,
@@ -29,7 +29,6 @@ from everystep.models.template import (
     minimal_template,
     turn_record,
 )
-from everystep.models.trie import Node
 
 NAMED = {smollm.NAME: smollm.folder}
 """Models that can be loaded by name: each gives the folder of its checkpoint."""
@@ -180,60 +179,6 @@ def check_cache(model: LocalModel) -> None:
 # --- sampling -------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Session:
-    """A conversation: its cache row, and the tokens at its end that were not read into the cache yet."""
-
-    row: int
-    pending: list[int] = field(default_factory=list)
-    turns: int = 0
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One turn while it is generated. ``feed`` are the tokens that the network has not read yet."""
-
-    index: int
-    request: Request
-    session: _Session
-    context: tuple[int, ...]
-    cached: int
-    feed: list[int]
-    node: Node | None
-    limit: int
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    allowed: list[tuple[int, ...]] = field(default_factory=list)
-    forced: tuple[int, ...] = ()
-    text: str = ""
-    stop: Stop | None = None
-    error: str | None = None
-
-    def take(self, token: int, logprob: float) -> None:
-        self.ids.append(token)
-        self.logprobs.append(logprob)
-        self.feed.append(token)
-
-    def descend(self, token: int, logprob: float) -> None:
-        """Take an allowed token, and all tokens after it that have no alternative."""
-        assert self.node is not None  # noqa: S101
-        self.allowed.append(self.node.ids)
-        self.node = self.node.next[token]
-        self.take(token, logprob)
-        self.skip()
-
-    def skip(self) -> None:
-        """Take all tokens that have no alternative."""
-        assert self.node is not None  # noqa: S101
-        while len(self.node.ids) == 1:
-            token = self.node.ids[0]
-            self.allowed.append(self.node.ids)
-            self.node = self.node.next[token]
-            self.take(token, 0.0)
-        if self.node.text is not None:
-            self.text, self.stop = self.node.text, Stop.ALLOWED
-
-
 class LocalSampler:
     """A sampler over a ``LocalModel``, batched over all conversations that are asked at once.
 
@@ -258,7 +203,7 @@ class LocalSampler:
         self._policy = policy
         self._max_batch_tokens = max_batch_tokens
         self._cache = RowCache()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, Session] = {}
         self._rows: list[str] = []
         self._closed: dict[str, str] = {}
 
@@ -299,7 +244,7 @@ class LocalSampler:
         old = self._sessions[session]
         row = self._cache.copy_row(old.row)
         self._closed.pop(new_session, None)
-        self._sessions[new_session] = _Session(row=row, pending=list(old.pending), turns=old.turns)
+        self._sessions[new_session] = Session(row=row, pending=list(old.pending), turns=old.turns)
         self._rows.append(new_session)
 
     def prime(self, session: str, turns: Sequence[Turn]) -> None:
@@ -316,7 +261,7 @@ class LocalSampler:
             )
             ids += tokens.ids
         self._closed.pop(session, None)
-        self._sessions[session] = _Session(row=self._cache.add(), pending=ids, turns=len(turns))
+        self._sessions[session] = Session(row=self._cache.add(), pending=ids, turns=len(turns))
         self._rows.append(session)
 
     @torch.inference_mode()
@@ -324,7 +269,7 @@ class LocalSampler:
         """Answer all requests, in order. A failing one gives ``Stop.ERROR``; a wrong option raises ``ConfigError``."""
         check_sampling(sampling)
         answers: dict[int, Generation] = {}
-        turns: list[_Turn] = []
+        turns: list[Pending] = []
         asked: set[str] = set()
         training = self.model.network.training
         if training:
@@ -349,7 +294,7 @@ class LocalSampler:
 
     # --- parts of a turn ------------------------------------------------------------------------
 
-    def _open(self, index: int, request: Request, sampling: Sampling, asked: set[str]) -> _Turn:
+    def _open(self, index: int, request: Request, sampling: Sampling, asked: set[str]) -> Pending:
         name, template = request.session, self.model.template
         if name in asked:
             raise ModelError(
@@ -372,10 +317,10 @@ class LocalSampler:
                 f"of model {self.model.name!r} is {self.model.context}. Shorten the observations or the episode."
             )
         if session is None:
-            session = self._sessions[name] = _Session(row=self._cache.add())
+            session = self._sessions[name] = Session(row=self._cache.add())
             self._rows.append(name)
         asked.add(name)
-        turn = _Turn(
+        turn = Pending(
             index=index,
             request=request,
             session=session,
@@ -389,7 +334,7 @@ class LocalSampler:
             turn.skip()
         return turn
 
-    def _generate(self, turns: list[_Turn], sampling: Sampling) -> None:
+    def _generate(self, turns: list[Pending], sampling: Sampling) -> None:
         model = self.model
         live = [turn for turn in turns if turn.stop is None]
         while live:
@@ -419,22 +364,22 @@ class LocalSampler:
                 self._write(logits if not chosen else logits[free], [live[index] for index in free], sampling)
             live = [turn for turn in live if turn.stop is None]
 
-    def _choose(self, logits: torch.Tensor, turns: list[_Turn], sampling: Sampling) -> None:
+    def _choose(self, logits: torch.Tensor, turns: list[Pending], sampling: Sampling) -> None:
         allowed = [turn.node.ids for turn in turns if turn.node is not None]
-        ids, logprobs = draw_allowed(logits, allowed, sampling.temperature, _points(turns))
+        ids, logprobs = draw_allowed(logits, allowed, sampling.temperature, points(turns))
         for turn, token, logprob in zip(turns, ids, logprobs, strict=True):
             turn.descend(token, logprob)
-            _check_number(turn, logprob)
+            check_number(turn, logprob)
 
-    def _write(self, logits: torch.Tensor, turns: list[_Turn], sampling: Sampling) -> None:
+    def _write(self, logits: torch.Tensor, turns: list[Pending], sampling: Sampling) -> None:
         template = self.model.template
-        ids, logprobs = draw_free(logits, sampling.temperature, sampling.top_p, _points(turns))
+        ids, logprobs = draw_free(logits, sampling.temperature, sampling.top_p, points(turns))
         for turn, token, logprob in zip(turns, ids, logprobs, strict=True):
             turn.take(token, logprob)
             if token in template.pieces.stops:
                 turn.text, turn.stop = template.decode(tuple(turn.ids[:-1])), Stop.STOP
                 turn.forced = () if token == template.end[-1] else template.end
-            elif (text := _stopped(template, turn.ids, sampling.stop)) is not None:
+            elif (text := text_before_stop(template, turn.ids, sampling.stop)) is not None:
                 turn.text, turn.stop, turn.forced = text, Stop.STOP, template.end
             elif len(turn.ids) >= turn.limit:
                 turn.text, turn.stop, turn.forced = (
@@ -442,9 +387,9 @@ class LocalSampler:
                     Stop.LENGTH,
                     template.end,
                 )
-            _check_number(turn, logprob)
+            check_number(turn, logprob)
 
-    def _close(self, turn: _Turn, sampling: Sampling) -> Generation:
+    def _close(self, turn: Pending, sampling: Sampling) -> Generation:
         assert turn.stop is not None  # noqa: S101
         usage = Usage(prompt=len(turn.context), cached=turn.cached, completion=len(turn.ids))
         if turn.error is not None:
@@ -476,38 +421,3 @@ class LocalSampler:
             self._rows[session.row] = moved
             self._sessions[moved].row = session.row
         self._rows.pop()
-
-
-def check_sampling(sampling: Sampling) -> None:
-    """Raise ``ConfigError`` for options out of range."""
-    temperature = sampling.temperature
-    if not (temperature == 0.0 or 0.01 <= temperature < math.inf):
-        raise ConfigError(f"temperature {temperature!r}: expected 0 (greedy) or at least 0.01.")
-    if not 0.0 < sampling.top_p <= 1.0:
-        raise ConfigError(f"top_p {sampling.top_p!r}: expected more than 0 and at most 1.")
-    if sampling.max_tokens < 1:
-        raise ConfigError(f"max_tokens {sampling.max_tokens!r}: expected at least 1.")
-    if "" in sampling.stop:
-        raise ConfigError("a stop string is empty, which would stop every answer at once. Remove it.")
-
-
-def _points(turns: list[_Turn]) -> Any:
-    return uniforms([turn.request.seed for turn in turns], [len(turn.ids) for turn in turns])
-
-
-def _check_number(turn: _Turn, logprob: float) -> None:
-    if not math.isfinite(logprob):
-        turn.error = "the model's output is not a number: its weights are damaged, or training diverged"
-        turn.stop = Stop.ERROR
-
-
-def _stopped(template: Template, ids: list[int], stops: tuple[str, ...]) -> str | None:
-    """Return the text before the first stop string, ``None`` where there is none."""
-    if not stops:
-        return None
-    tail = template.decode(tuple(ids[-max(map(len, stops)) - 4 :]))
-    if not any(stop in tail for stop in stops):
-        return None
-    text = template.decode(tuple(ids))
-    ends = [text.index(stop) for stop in stops if stop in text]
-    return text[: min(ends)] if ends else None

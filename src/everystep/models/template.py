@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -38,9 +38,10 @@ class Pieces:
     ``start`` opens a conversation, ``default_system`` comes next where the first message is not a system
     message. ``before`` and ``after`` frame a message of each role. ``open`` opens the model's turn,
     ``end`` closes it and is what the model learns to write, ``gap`` stands between that and the next
-    message. ``stops`` are all tokens that end a free generation. ``stable`` says whether the template
-    renders a longer conversation as a continuation of the shorter one, token for token; where it does
-    not (some drop the thoughts of earlier turns), the pieces keep everything that was sampled.
+    message. ``stops`` are all tokens that end a free generation. ``stable`` says whether a probe conversation
+    by the pieces has the tokens that the template renders as a whole. Where it does not (some templates drop the
+    thoughts of earlier turns, some tokenizers put a space before every piece), the pieces still hold:
+    a conversation only grows, and nothing that was sampled is dropped.
     """
 
     start: Ids
@@ -280,20 +281,18 @@ def _cut(tokenizer: Any) -> Pieces:
         end=end,
         gap=gap,
         stops=frozenset(map(int, tokenizer.all_special_ids)) | {end[-1]},
-        stable=longer.startswith(asked + _B + tail),
     )
-    whole = (
-        pieces.start
-        + pieces.default_system
-        + pieces.before["user"]
-        + _ids(tokenizer, _A)
-        + pieces.after["user"]
-    )
-    whole += pieces.open + _ids(tokenizer, _B) + pieces.end + pieces.gap + pieces.before["user"]
-    whole += _ids(tokenizer, _C) + pieces.after["user"] + pieces.open
-    if pieces.stable and whole != _ids(tokenizer, longer):
-        raise _uncut("its pieces have other tokens than the whole")
-    return pieces
+    rest = _joined(pieces, [_ids(tokenizer, one) for one in (_A, _B, _C)])
+    stable = longer.startswith(asked + _B + tail) and rest == _ids(tokenizer, longer)
+    return replace(pieces, stable=stable)
+
+
+def _joined(pieces: Pieces, contents: Sequence[Ids]) -> Ids:
+    """Return the tokens of a question, an answer and a question by the pieces."""
+    first, answer, second = contents
+    head = pieces.start + pieces.default_system + pieces.before["user"] + first + pieces.after["user"]
+    middle = pieces.open + answer + pieces.end + pieces.gap
+    return head + middle + pieces.before["user"] + second + pieces.after["user"] + pieces.open
 
 
 def _system(tokenizer: Any, before_user: str, lead: str) -> tuple[str, str | None, str]:
