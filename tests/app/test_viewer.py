@@ -221,7 +221,7 @@ def test_credit_of_other_options_than_the_runs_is_told(tmp_path: Path) -> None:
     notes = []
     for discount in (0.5, 0.9):
         row["credit_rms"] = assign(table, estimator("gigpo", discount=discount)).diagnostics.rms
-        trace.run = {"recipe": "gigpo", "options": {"discount": 0.5, "step_weight": 1.0}}
+        trace.run = {"estimator": {"name": "gigpo", "variant": "paper", "options": {"discount": 0.5}}}
         notes.append(page_of(trace, tmp_path, estimator=None)[1].data["notes"])
     assert not notes[0]
     assert "other options" in notes[1][0]
@@ -234,6 +234,7 @@ def test_a_run_folder_its_journal_and_its_trace_give_the_same_episodes(tmp_path:
     (folder / "config.json").write_text(
         json.dumps({"recipe": "gigpo", "version": "0", "options": {"seed": 3}})
     )
+    trace.run = {"estimator": {"name": "gigpo", "variant": "paper", "options": {}}}
     with Journal.create(folder / "journal.sqlite", trace.run) as journal:
         for kind, records in (
             (Kind.TASK, trace.tasks),

@@ -30,7 +30,7 @@ for _name, _target, _summary in (
     ("credit", "crediting:credit", "Give stored trajectories their credit again, by any estimator."),
     ("show", "showing:show", "What a run did, in the terminal."),
     ("view", "showing:view", "Write the run's page: curves, episodes, why each step got its credit."),
-    ("export", "exporting:export", "Write a run's trajectories for other tools."),
+    ("export", "exporting:exporting", "Write a run's trajectories for other tools."),
     ("recipes", "listing:recipes", "The recipes."),
     ("environments", "listing:environments", "The environments; --check tests one against the contract."),
     ("estimators", "listing:estimators", "The credit methods."),

@@ -23,7 +23,7 @@ from everystep.credit.assess import assess
 from everystep.credit.columns import Columns
 from everystep.credit.estimators import estimator
 from everystep.credit.explain import explain, row_of
-from everystep.credit.terms import Credit, step_given
+from everystep.credit.terms import Credit, step_credits
 from everystep.run.folder import open_run
 from everystep.run.journal import Journal
 
@@ -67,11 +67,11 @@ def credit(words: Sequence[str]) -> int:
     table, given = assess(whole, method, rng=np.random.default_rng(asked.seed))
     if asked.save:
         with Journal.open(open_run(asked.run).journal) as journal:
-            journal.append_many((Kind.CREDIT, one) for one in step_given(table, given))
+            journal.append_many((Kind.CREDIT, one) for one in step_credits(table, given))
     if asked.step is not None:
         sys.stdout.write(f"{explain(table, given, row_of(table, asked.step))}\n")
     elif asked.json:
-        for one in step_given(table, given):
+        for one in step_credits(table, given):
             sys.stdout.write(json.dumps(asdict(one)) + "\n")
     else:
         _summary(table, given, asked.top)

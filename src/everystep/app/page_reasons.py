@@ -15,15 +15,12 @@ from everystep.core.records import End, StepCredit, Trajectory
 from everystep.core.trace import Trace
 from everystep.credit.assess import assess
 from everystep.credit.columns import Columns
-from everystep.credit.estimators import METHODS, estimator
+from everystep.credit.estimators import estimator
 from everystep.credit.terms import Credit, Estimator, TermCredit
 from everystep.run.rollout import seed_of
 
 UNCOMPARED = frozenset({"eval", "test", "start", "warm"})
 """Phases whose episodes are not compared with each other, so they have no credit."""
-
-_RENAMED = {"step_weight": "weight"}
-"""Options of recipes that bear another name than in the table of methods."""
 
 _RULES = {
     "centre": "minus the mean",
@@ -37,23 +34,18 @@ _RULES = {
 def explainer(name: str | None, variant: str | None, config: Mapping[str, Any]) -> Explain:
     """Return what explains the steps of a run: the named method, else the run's own, else stored credit.
 
-    ``config`` is a run's config: its method is ``options.estimator``, or the recipe that bears a method's name, with those of
-    the run's options that the method has.
+    ``config`` is what the run's first event says; its ``estimator`` has a name, a variant and options.
     """
-    options = config.get("options")
-    options = options if isinstance(options, Mapping) else {}
+    options = config.get("options", {})
     seed = options.get("seed", 0)
     if name is not None:
         return computed(estimator(name, variant or "paper"), seed=seed)
-    own = options.get("estimator", config.get("recipe"))
-    if not isinstance(own, str) or own not in METHODS:
+    own = config.get("estimator")
+    if own is None:
         return stored()
     if variant is not None:
-        return computed(estimator(own, variant), seed=seed)
-    chosen = str(options.get("variant", "paper"))
-    known = METHODS[own].variants.get(chosen, {})
-    given = {_RENAMED.get(str(key), str(key)): value for key, value in options.items()}
-    method = estimator(own, chosen, **{key: value for key, value in given.items() if key in known})
+        return computed(estimator(own["name"], variant), seed=seed)
+    method = estimator(own["name"], own["variant"], **own["options"])
     return _first_that_works(
         computed(method, seed=seed, match_rms=options.get("match_rms"), check=True), stored()
     )

@@ -124,7 +124,8 @@ def _run(chosen: Recipe, config: Any, folder: RunFolder, output: Output) -> int:
     if output.page:
         from everystep.app.viewer import write_page  # needs the credit of every step: only when asked for
 
-        lines.append(f"page: {write_page(folder.path, folder.page).resolve().as_uri()}")
+        page = write_page(folder.path, folder.page)
+        lines.append(f"page: {page.resolve().as_uri()}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

@@ -11,7 +11,7 @@ from everystep.core.protocols import Learner, Loss, Sampling
 from everystep.core.records import End, Sample, Trajectory
 from everystep.learn.schedules import scale
 from everystep.learn.setup import Setup
-from everystep.run.demonstrate import Demonstrator
+from everystep.run.demonstrate import demonstrator
 from everystep.run.rollout import jobs_of, rollout, seed_of
 
 WARM_SHARE = 20
@@ -36,7 +36,7 @@ def demonstrate(setup: Setup, ledger: Ledger) -> list[Trajectory]:
     seed = seed_of(config.seed, "demonstrations")
     trajectories = rollout(
         setup.hosts,
-        Demonstrator(setup.hosts, error_rate=config.demonstration_errors),
+        demonstrator(setup.hosts, error_rate=config.demonstration_errors),
         jobs_of(tasks, group_size=1, prefix="demo", seed=seed),
         sampling=Sampling(),
         limits=setup.limits,

@@ -1,58 +1,47 @@
-"""Demonstrations: an environment's oracle, with stated clumsiness, in the place of a model."""
+"""Demonstrations: an environment's oracle in the place of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
 
-from everystep.core.errors import ConfigError, WorldError
-from everystep.core.protocols import Generation, Request, Sampling
+from everystep.core.errors import WorldError
+from everystep.core.protocols import Generation, Request, Sampler, Sampling
 from everystep.core.records import Stop, Trajectory
+from everystep.models.scripted import Noisy
 from everystep.models.template import Template, encode_turn
 from everystep.run.hosts import Hosts
 from everystep.run.rollout import messages_of
 
 
-class Demonstrator:
-    """A sampler whose answers are the oracle's, and with probability ``error_rate`` a random other one.
+class OracleSampler:
+    """A sampler whose answers are those of the oracle of the episode that asks."""
 
-    The random answers come from the request's seed, so demonstrations repeat to the bit.
-    """
-
-    def __init__(
-        self,
-        hosts: Hosts,
-        *,
-        error_rate: float = 0.0,
-    ) -> None:
-        if not 0.0 <= error_rate <= 1.0:
-            raise ConfigError(f"the demonstrator's error rate is {error_rate!r}; it must lie in 0 to 1.")
+    def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        self.error_rate = error_rate
-        self.policy = f"oracle-{error_rate:g}"
+
+    @property
+    def policy(self) -> str:
+        return "oracle"
 
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:  # noqa: ARG002
-        """Answer each request with the oracle of its episode; the sampling settings do not apply."""
+        """Ask each episode's oracle; the sampling settings do not apply."""
         answers = self.hosts.oracle([request.session for request in requests])
-        return [self._answer(request, answer) for request, answer in zip(requests, answers, strict=True)]
-
-    def _answer(self, request: Request, answer: str | WorldError) -> Generation:
-        if isinstance(answer, WorldError):
-            return Generation(text="", stop=Stop.ERROR, error=str(answer))
-        random = Random(request.seed)
-        if self.error_rate and random.random() < self.error_rate:
-            others = [text for text in request.allowed or () if text != answer]
-            if not others:
-                raise ConfigError(
-                    "the demonstrator can only err among listed actions; this environment lists none. "
-                    "Set the error rate to 0."
-                )
-            answer = random.choice(others)
-        return Generation(text=answer, stop=Stop.STOP)
+        return [
+            Generation(text="", stop=Stop.ERROR, error=str(answer))
+            if isinstance(answer, WorldError)
+            else Generation(text=answer, stop=Stop.STOP)
+            for answer in answers
+        ]
 
     def release(self, sessions: Sequence[str]) -> None:
         """Do nothing: an oracle remembers no conversation."""
+
+
+def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, seed: int = 0) -> Sampler:
+    """Return the oracle, or a clumsy one that errs with the stated rate, the same way for the same seeds."""
+    oracle = OracleSampler(hosts)
+    return Noisy(oracle, error_rate=error_rate, seed=seed) if error_rate else oracle
 
 
 def with_tokens(trajectory: Trajectory, template: Template, *, constrain: bool = True) -> Trajectory:

@@ -1,0 +1,244 @@
+"""``everystep compare``: recipes against each other, by the protocol of a fair comparison.
+
+Every seed has one warm start that all arms begin from. Each arm's learning rate is chosen on selection seeds; the
+reported seeds are others, paired over arms. The control arms rescale all advantages to one root mean
+square, at the baseline's rate.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import Progress
+
+from everystep import __version__
+from everystep.app.flags import checked, parse
+from everystep.core.errors import ConfigError
+from everystep.core.records import Json
+from everystep.core.trace import Kind
+from everystep.evaluate.compare import Curve, best_rate, curve_of, horizon, results, table
+from everystep.recipes.catalog import RECIPES, recipe
+from everystep.run.folder import RunFolder, create, open_run, write_json
+from everystep.run.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Compare recipes: equal environment steps, paired seeds, swept learning rates, an equal-RMS control.
+
+    Run it again with the same folder to go on after a stop: finished runs are kept.
+    """
+
+    recipes: tyro.conf.Positional[tuple[str, ...]]
+    """The recipes; the first is the baseline."""
+    environment: str | None = None
+    """The environment; by default the recipes' own."""
+    set: dict[str, Json] = field(default_factory=dict)
+    """Options for all arms, such as iterations=60 model=tiny:0.1M; nested: options.level=GoToLocal."""
+    seeds: int = 5
+    """Reported seeds."""
+    selection_seeds: int = 2
+    """Seeds on which learning rates are chosen; others than the reported ones."""
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    """The sweep."""
+    rms: float | None = 1.0
+    """Root mean square of the control arms' advantages; none leaves the control out."""
+    workers: int = 1
+    """Runs at a time, each on one thread."""
+    out: Path = Path("runs/compare")
+    """Folder of the comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One run of the comparison."""
+
+    recipe: str
+    folder: Path
+    options: dict[str, Any]
+
+
+def compare(words: Sequence[str]) -> int:
+    """Run the comparison and write ``results.json``, ``results.md`` and ``curves.svg``."""
+    asked = parse(Ask, words, command="compare")
+    if not asked.recipes:
+        raise ConfigError(f"name two recipes or more. Known: {', '.join(RECIPES)}.")
+    if min(asked.seeds, asked.selection_seeds, asked.workers, len(asked.learning_rates)) < 1:
+        raise ConfigError("seeds, selection_seeds, workers and learning_rates must each be 1 or more.")
+    shared = _shared(asked)
+    console = Console(stderr=True)
+    selection = [1000 + number for number in range(asked.selection_seeds)]
+    reported = list(range(asked.seeds))
+    _do(asked, console, "warm starts", [_warm(asked, shared, seed) for seed in (*selection, *reported)])
+    baseline, rates, sweep = asked.recipes[0], {}, {}
+    plans = {
+        (name, rate, seed): _arm(asked, shared, name, rate, seed)
+        for name in asked.recipes
+        for rate in asked.learning_rates
+        for seed in selection
+    }
+    if len(asked.learning_rates) > 1:
+        _do(asked, console, "learning-rate sweep", list(plans.values()))
+        found = {key: _curve(plan) for key, plan in plans.items()}
+        steps = horizon(list(found.values()))
+        for name in asked.recipes:
+            by_rate = {rate: [found[name, rate, seed] for seed in selection] for rate in asked.learning_rates}
+            rates[name] = best_rate(by_rate, steps)
+            sweep[name] = {f"{rate:g}": [asdict(curve) for curve in by_rate[rate]] for rate in by_rate}
+    else:
+        rates = dict.fromkeys(asked.recipes, asked.learning_rates[0])
+    arms = {
+        name: [_arm(asked, shared, name, rates[name], seed) for seed in reported] for name in asked.recipes
+    }
+    if asked.rms is not None:
+        for name in asked.recipes:
+            label = f"{name}, RMS {asked.rms:g}"
+            rates[label] = rates[baseline]
+            arms[label] = [
+                _arm(asked, shared, name, rates[baseline], seed, match_rms=asked.rms) for seed in reported
+            ]
+    _do(asked, console, "reported seeds", [plan for plans in arms.values() for plan in plans])
+    curves = {name: [_curve(plan) for plan in plans] for name, plans in arms.items()}
+    return _report(asked, curves, rates, baseline, sweep)
+
+
+def _report(
+    asked: Ask, curves: dict[str, list[Curve]], rates: dict[str, float], baseline: str, sweep: dict[str, Any]
+) -> int:
+    from everystep.evaluate.plot import plot_curves
+
+    steps, arms = results(curves, rates, baseline=baseline)
+    text = table(steps, arms)
+    asked.out.joinpath("results.md").write_text(text, encoding="utf-8")
+    write_json(
+        asked.out / "results.json",
+        {
+            "steps": steps,
+            "arms": [asdict(arm) for arm in arms],
+            "curves": {name: [asdict(curve) for curve in some] for name, some in curves.items()},
+            "sweep": sweep,
+            "command": " ".join(["everystep", *sys.argv[1:]]),
+            "version": __version__,
+        },
+    )
+    title = f"{asked.environment or 'default environment'}: {' against '.join(asked.recipes)}"
+    plot_curves(curves, asked.out / "curves.svg", title=title, steps=steps)
+    Console().print(Markdown(text))
+    sys.stdout.write(f"written: {asked.out}/results.md, results.json, curves.svg\n")
+    return 0
+
+
+def _shared(asked: Ask) -> dict[str, Any]:
+    """Return the options that all arms share; ``options.x`` goes into the environment's options."""
+    shared: dict[str, Any] = {"options": {}}
+    if asked.environment is not None:
+        shared["environment"] = asked.environment
+    for name, value in asked.set.items():
+        if name.startswith("options."):
+            shared["options"][name.removeprefix("options.")] = value
+        else:
+            shared[name] = value
+    if not shared["options"]:
+        del shared["options"]
+    return shared
+
+
+def _warm(asked: Ask, shared: dict[str, Any], seed: int) -> Planned:
+    """Return the run that only imitates: the common start of a seed."""
+    folder = asked.out / "runs" / f"warm-{seed}"
+    return Planned(recipe=asked.recipes[0], folder=folder, options={**shared, "seed": seed, "iterations": 0})
+
+
+def _arm(
+    asked: Ask, shared: dict[str, Any], name: str, rate: float, seed: int, match_rms: float | None = None
+) -> Planned:
+    label = f"{name}-{rate:g}-{seed}" + (f"-rms{match_rms:g}" if match_rms else "")
+    start = asked.out / "runs" / f"warm-{seed}" / "model"
+    options = {
+        **shared,
+        "seed": seed,
+        "learning_rate": rate,
+        "match_rms": match_rms,
+        "model": str(start),
+        "demonstrations": 0,
+        "warm_updates": 0,
+    }
+    return Planned(recipe=name, folder=asked.out / "runs" / label, options=options)
+
+
+def _do(asked: Ask, console: Console, what: str, plans: Sequence[Planned]) -> None:
+    """Run what is not finished yet, ``workers`` at a time."""
+    left = [plan for plan in plans if not (plan.folder / "model").exists()]
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what, total=len(plans), completed=len(plans) - len(left))
+        for done in _execute(left, asked.workers):
+            progress.advance(bar)
+            if not console.is_terminal:
+                console.print(f"{what}: {done.folder.name}", highlight=False)
+
+
+def _execute(plans: Sequence[Planned], workers: int) -> Iterator[Planned]:
+    if workers == 1:
+        for plan in plans:
+            execute(plan)
+            yield plan
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting = {pool.submit(execute, plan): plan for plan in plans}
+        try:
+            for future in as_completed(waiting):
+                future.result()
+                yield waiting[future]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def execute(plan: Planned) -> None:
+    """Do one run, or go on with it. It runs on one thread, so that it can be repeated to the bit."""
+    import torch
+
+    torch.set_num_threads(1)
+    chosen = recipe(plan.recipe)
+    known = {one.name for one in fields(chosen.Config)}
+    config = checked(chosen.Config, plan.options, source="--set") if plan.options.keys() <= known else None
+    if config is None:
+        unknown = sorted(plan.options.keys() - known)
+        raise ConfigError(
+            f"recipe {plan.recipe!r} has no option {unknown[0]!r}; --set is for options of all arms."
+        )
+    folder = _folder(plan, asdict(config))
+    chosen.run(config, folder)
+
+
+def _folder(plan: Planned, options: dict[str, Any]) -> RunFolder:
+    if not (plan.folder / "config.json").exists():
+        return create(plan.folder, recipe=plan.recipe, options=options, version=__version__)
+    folder = open_run(plan.folder)
+    stored = folder.config()["options"]
+    if json.loads(json.dumps(options)) != stored:
+        differs = sorted(
+            name for name in options if stored.get(name) != json.loads(json.dumps(options[name]))
+        )
+        raise ConfigError(
+            f"{str(plan.folder)!r} was run with other options ({', '.join(differs)}). Choose another --out."
+        )
+    return folder
+
+
+def _curve(plan: Planned) -> Curve:
+    with Journal.read(open_run(plan.folder).journal) as journal:
+        return curve_of([event.body for event in journal.events(kinds=(Kind.METRICS,))])

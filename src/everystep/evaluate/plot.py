@@ -1,0 +1,34 @@
+"""Plots of learning curves, by matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from everystep.evaluate.compare import Curve
+
+
+def plot_curves(
+    arms: Mapping[str, Sequence[Curve]], out: Path, *, title: str, steps: float | None = None
+) -> Path:
+    """Draw each arm's seeds thin and their mean thick; write an SVG or PNG by the name of ``out``."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, curves) in enumerate(arms.items()):
+        colour = f"C{number}"
+        last = min(curve.steps[-1] for curve in curves)
+        grid = np.linspace(0, last, 60)
+        for curve in curves:
+            axes.plot(curve.steps, curve.success, color=colour, alpha=0.25, linewidth=0.8)
+        mean = np.mean([np.interp(grid, curve.steps, curve.success) for curve in curves], axis=0)
+        axes.plot(grid, mean, color=colour, linewidth=2.2, label=f"{name} ({len(curves)} seeds)")
+    if steps is not None:
+        axes.axvline(steps, color="0.6", linestyle=":", linewidth=1)
+    axes.set(xlabel="environment steps", ylabel="held-out success", ylim=(0, 1), title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right", frameon=False)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+    return out
