@@ -1,5 +1,8 @@
 """From records to columns and back, and the one call that does it all."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -108,6 +111,33 @@ def test_one_group_name_in_two_tasks_is_two_groups() -> None:
     table = columns([a, b])
     assert table.task_S.tolist() == [0, 1]
     assert table.anchor_S.tolist() == [0, 1]
+
+
+def test_agents_are_compared_with_themselves() -> None:
+    trips = []
+    for name, outcome in (("A", 1.0), ("B", 0.0)):
+        first = step(f"{name}0", None, 0, "s0", agent="planner", reward=outcome * 5)
+        trips.append(walk(name, [first, step(f"{name}1", f"{name}0", 1, "s0", agent="actor")], outcome))
+    table = columns(trips)
+    assert table.task_S.tolist() == [0, 1, 0, 1]
+    assert table.group_ids == ("g", "g")
+    got = assign(table, estimator("gigpo", normaliser="centre", discount=1.0))
+    np.testing.assert_allclose(got.terms_TS, [[0.5, 0.5, -0.5, -0.5], [2.5, 0.0, -2.5, 0.0]])
+
+
+def test_credit_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, everystep.credit.assess, everystep.credit.estimators, everystep.credit.explain; "
+        "print([name for name in ('torch', 'scipy', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_choosing_a_comparison_without_deviation_clears_its_options() -> None:
+    assert estimator("hgpo", normaliser="centre").options["ddof"] is None
+    assert estimator("hgpo").options["ddof"] == 0
+    assert estimator("istar", "released", normaliser="norm", eps=0.1).terms[0].normaliser.eps == 0.1
 
 
 def test_no_anchor_no_outcome_and_missing_scores_are_unknown() -> None:

@@ -59,7 +59,7 @@ def test_hgpo_by_hand() -> None:
         reward_S=[0, 4, 0, 0, 0, 2],
         anchor_S=[0, 1, 0, 1, 2, 1],
     )
-    centred = {"normaliser": "centre", "ddof": None, "discount": 1.0, "history": 1}
+    centred = {"normaliser": "centre", "discount": 1.0, "history": 1}
     paper = assign(columns, estimator("hgpo", **centred)).value_S
     # level 0 (weight 1/3): state 0 has 4, 0; state 1 has 4, 0, 2; level 1 (2/3): "start 0", "0 1", "start 2", "2 1"
     np.testing.assert_allclose(paper, [2, 4 / 3 + 2 / 3, -2, -4 / 3 - 2 / 3, 0, 0], atol=1e-12)

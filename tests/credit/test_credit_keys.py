@@ -175,10 +175,10 @@ def test_short_texts_follow_the_exact_definition(
     assert got.tolist() == exact_definition(words, scope, threshold)
 
 
-def pages(rng: np.random.Generator, kinds: int, size: int, edits: int) -> list[str]:
+def pages(rng: np.random.Generator, kinds: int, size: int, edits: int, length: int = 500) -> list[str]:
     """Pages of words, each a copy of one of ``kinds`` with a few characters replaced here and there."""
     letters = np.array(list("etaoinshrdlucmfw "))
-    bases = [rng.choice(letters, size=500) for _ in range(kinds)]
+    bases = [rng.choice(letters, size=length) for _ in range(kinds)]
     out = []
     for _ in range(size):
         page = bases[int(rng.integers(kinds))].copy()
@@ -187,10 +187,21 @@ def pages(rng: np.random.Generator, kinds: int, size: int, edits: int) -> list[s
     return out
 
 
-@pytest.mark.parametrize(("threshold", "edits"), [(0.95, 4), (0.95, 25), (0.9, 30), (0.8, 60)])
-def test_the_sketch_finds_what_the_exact_definition_finds(threshold: float, edits: int) -> None:
+@pytest.mark.parametrize(
+    ("threshold", "edits", "length"),
+    [
+        (0.95, 4, 500),
+        (0.95, 25, 500),
+        (0.9, 30, 500),
+        (0.8, 60, 500),
+        (0.95, 2, 80),
+        (0.9, 6, 80),
+        (0.95, 100, 1500),
+    ],
+)
+def test_the_sketch_finds_what_the_exact_definition_finds(threshold: float, edits: int, length: int) -> None:
     """Recall on long texts with scattered edits around the threshold, the hardest case for shingles."""
-    texts = pages(np.random.default_rng(0), kinds=5, size=40, edits=edits)
+    texts = pages(np.random.default_rng(0), kinds=5, size=40, edits=edits, length=length)
     scope = np.zeros(40, dtype=np.int64)
     fast = first_fit(texts, scope, threshold=threshold)
     exact = first_fit(texts, scope, threshold=threshold, exact=True)

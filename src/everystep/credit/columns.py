@@ -24,7 +24,7 @@ TERMINATED = frozenset({End.DONE, End.FAILED})
 class Columns:
     """One row a step (``_S``), in any order. Unknown numbers are NaN, missing ids ``-1``.
 
-    ``task_S`` numbers the groups: trajectories of one task that are compared with each other. ``trajectory_S``
+    ``task_S`` numbers the groups: steps of one task (and agent) whose trajectories are compared with each other. ``trajectory_S``
     numbers the trajectories and ``turn_S`` the steps inside one. ``reward_S`` is the environment's reward and
     ``outcome_S`` the trajectory's outcome on each of its rows. ``penalty_S`` is 1 where a rule was broken
     (an invalid action); an estimator's ``penalty`` weighs it. ``terminated_S`` says that the trajectory ended by its own
@@ -75,7 +75,7 @@ def columns(
 
     ``state`` says what makes two states equal: ``"anchor"``, the environment's own key, or ``"text"``, the
     observation's text. ``undecided`` is the outcome of trajectories that have none; ``None`` leaves it unknown,
-    and an unknown outcome gives no credit and enters no statistic. Groups never reach over tasks.
+    and an unknown outcome gives no credit and enters no statistic. Groups never reach over tasks, nor over agents.
 
     Raises ``ConfigError`` for an unknown ``state`` and for a trajectory that comes twice.
     """
@@ -93,24 +93,23 @@ class _Rows:
 
     def __init__(self, *, use_text: bool) -> None:
         self.use_text = use_text
-        self.groups: dict[tuple[str, str], int] = {}
+        self.scopes: dict[tuple[str, str], int] = {}
+        self.tasks: dict[tuple[int, str], int] = {}
         self.group_ids: list[str] = []
         self.trajectories: dict[tuple[int, str], int] = {}
         self.anchors: dict[tuple[int, str], int] = {}
         self.prefixes: dict[tuple[object, ...], int] = {}
         self.parents: dict[tuple[int, str | None], int] = {}
         self.nodes: dict[tuple[int, str], int] = {}
-        self.per_trajectory: list[tuple[int, int, float, bool]] = []
-        self.integers: list[tuple[int, int, int, int, int]] = []
+        self.per_trajectory: list[tuple[int, float, bool]] = []
+        self.integers: list[tuple[int, int, int, int, int, int]] = []
         self.numbers: list[tuple[float, float]] = []
         self.scores: dict[str, tuple[list[int], list[float]]] = {}
         self.texts: list[str] = []
         self.step_ids: list[str] = []
 
     def add(self, trajectory: Trajectory, undecided: float | None) -> None:
-        task = self.groups.setdefault((trajectory.task.id, trajectory.group), len(self.groups))
-        if task == len(self.group_ids):
-            self.group_ids.append(trajectory.group)
+        task = self.scopes.setdefault((trajectory.task.id, trajectory.group), len(self.scopes))
         if (task, trajectory.id) in self.trajectories:
             raise ConfigError(
                 f"trajectory {trajectory.id!r} of group {trajectory.group!r} comes twice, so every group statistic "
@@ -118,9 +117,7 @@ class _Rows:
             )
         self.trajectories[task, trajectory.id] = len(self.trajectories)
         outcome = trajectory.outcome if trajectory.outcome is not None else undecided
-        self.per_trajectory.append(
-            (task, len(trajectory.steps), _number(outcome), trajectory.end in TERMINATED)
-        )
+        self.per_trajectory.append((len(trajectory.steps), _number(outcome), trajectory.end in TERMINATED))
         prefix: int | None = None
         action = ""
         for turn, step in enumerate(trajectory.steps):
@@ -133,7 +130,10 @@ class _Rows:
             parent = self.parents.setdefault((task, step.parent), len(self.parents))
             node = self.nodes.setdefault((task, step.id), len(self.nodes))
             row = len(self.step_ids)
-            self.integers.append((turn, anchor, prefix, parent, node))
+            compared = self.tasks.setdefault((task, step.agent), len(self.tasks))
+            if compared == len(self.group_ids):
+                self.group_ids.append(trajectory.group)
+            self.integers.append((turn, anchor, prefix, parent, node, compared))
             self.numbers.append((_number(step.reward), 0.0 if step.action.valid else 1.0))
             for name, value in step.scores.items():
                 where_name = self.scores.setdefault(name, ([], []))
@@ -144,18 +144,17 @@ class _Rows:
 
     def finish(self) -> Columns:
         size = len(self.step_ids)
-        integers = np.array(self.integers, dtype=np.int64).reshape(size, 5)
+        integers = np.array(self.integers, dtype=np.int64).reshape(size, 6)
         numbers = np.array(self.numbers, dtype=np.float64).reshape(size, 2)
-        lengths = np.array([row[1] for row in self.per_trajectory], dtype=np.int64)
-        task_N = np.array([row[0] for row in self.per_trajectory], dtype=np.int64)
-        outcome_N = np.array([row[2] for row in self.per_trajectory], dtype=np.float64)
-        terminated_N = np.array([row[3] for row in self.per_trajectory], dtype=np.bool_)
+        lengths = np.array([row[0] for row in self.per_trajectory], dtype=np.int64)
+        outcome_N = np.array([row[1] for row in self.per_trajectory], dtype=np.float64)
+        terminated_N = np.array([row[2] for row in self.per_trajectory], dtype=np.bool_)
         scores: dict[str, FloatArray] = {}
         for name, (where, values) in self.scores.items():
             scores[name] = np.full(size, np.nan)
             scores[name][where] = values
         return Columns(
-            task_S=np.repeat(task_N, lengths),
+            task_S=integers[:, 5].copy(),
             trajectory_S=np.repeat(np.arange(len(lengths), dtype=np.int64), lengths),
             turn_S=integers[:, 0].copy(),
             reward_S=numbers[:, 0].copy(),

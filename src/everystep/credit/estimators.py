@@ -17,12 +17,10 @@ from typing import Any
 
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.core.registry import Registry
-from everystep.credit import keys, values
-from everystep.credit.keys import Key
-from everystep.credit.normalisers import none, normaliser
-from everystep.credit.terms import Combine, Estimator, Term
+from everystep.credit import forms
+from everystep.credit.terms import Estimator
 
-Build = Callable[..., tuple[tuple[Term, ...], Combine]]
+Build = Callable[..., forms.Form]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +36,9 @@ class Method:
     variants: Mapping[str, Mapping[str, Any]]
     differs: str = ""
 
+
+UNDIVIDED = ("centre", "leave_one_out", "none")
+"""Comparisons without a deviation: choosing one clears a variant's ``ddof`` and ``eps``."""
 
 METHODS: Registry[Method] = Registry("estimator")
 """All methods by name."""
@@ -57,14 +58,17 @@ def estimator(name: str, variant: str = "paper", **overrides: object) -> Estimat
     for option in overrides:
         if option not in options:
             raise ConfigError(f"estimator {name!r} has no option {option!r}. {did_you_mean(option, options)}")
-    terms, combine = method.build(**{**options, **overrides})
+    if overrides.get("normaliser") in UNDIVIDED:
+        options.update(ddof=None, eps=None)
+    options.update(overrides)
+    terms, combine = method.build(**options)
     return Estimator(
         name=name,
         variant=variant,
         terms=terms,
         combine=combine,
         source=method.source,
-        options={**options, **overrides},
+        options=options,
     )
 
 
@@ -86,37 +90,11 @@ SCALE: dict[str, Any] = {"normaliser": "norm", "ddof": None, "eps": None}
 """Options of a comparison; ``None`` takes its default, or means that it has none."""
 
 
-def _outcome(
-    kind: str,
-    ddof: int | None,
-    eps: float | None,
-    unit: str,
-    singleton: str,
-    *,
-    penalty: float = 0.0,
-    weight: float = 1.0,
-) -> Term:
-    """The trajectory's outcome among the trajectories of its task."""
-    return Term(
-        name="outcome",
-        value=values.outcome(penalty=penalty),
-        key=keys.task(),
-        normaliser=normaliser(kind, ddof=ddof, eps=eps, unit=unit, singleton=singleton),
-        weight=weight,
-    )
-
-
-def _outcome_only(
-    *, normaliser: str, ddof: int | None, eps: float | None, unit: str, singleton: str, penalty: float
-) -> tuple[tuple[Term, ...], Combine]:
-    return (_outcome(normaliser, ddof, eps, unit, singleton, penalty=penalty),), Combine.SUM
-
-
 PLAIN: dict[str, Any] = {**SCALE, "unit": "trajectory", "singleton": "zero", "penalty": 0.0}
 
 _method(
     "grpo",
-    _outcome_only,
+    forms.outcome_only,
     summary="The outcome, normalised over the trajectories of the task.",
     source="Shao et al. 2024, DeepSeekMath, arXiv:2402.03300, section 4.1.2",
     paper=PLAIN,
@@ -125,14 +103,14 @@ _method(
 )
 _method(
     "dr_grpo",
-    _outcome_only,
+    forms.outcome_only,
     summary="GRPO without the division by the deviation, which favours tasks with little spread.",
     source="Liu et al. 2025, Understanding R1-Zero-Like Training, arXiv:2503.20783",
     paper={**PLAIN, "normaliser": "centre"},
 )
 _method(
     "rloo",
-    _outcome_only,
+    forms.outcome_only,
     summary="The outcome minus the mean outcome of the other trajectories of the task.",
     source="Ahmadian et al. 2024, Back to Basics, arXiv:2402.14740",
     paper={**PLAIN, "normaliser": "leave_one_out"},
@@ -141,21 +119,9 @@ _method(
 )
 
 
-def _batch_return(
-    *, discount: float, normaliser: str, ddof: int | None, eps: float | None
-) -> tuple[tuple[Term, ...], Combine]:
-    rule = _rule(normaliser, ddof, eps, "step", None)
-    term = Term(name="return", value=values.returns(discount=discount), key=keys.batch(), normaliser=rule)
-    return (term,), Combine.SUM
-
-
-def _rule(kind: str, ddof: int | None, eps: float | None, unit: str, singleton: str | None) -> Any:
-    return normaliser(kind, ddof=ddof, eps=eps, unit=unit, singleton=singleton)
-
-
 _method(
     "reinforce++",
-    _batch_return,
+    forms.batch_return,
     summary="The return from each step, normalised over the whole batch.",
     source="Hu 2025, REINFORCE++, arXiv:2501.03262",
     paper={"discount": 1.0, **SCALE},
@@ -164,32 +130,9 @@ _method(
 )
 
 
-def _two_levels(
-    *,
-    weight: float,
-    discount: float,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-    unit: str,
-    singleton: str,
-    penalty: float,
-    similarity: float | None,
-) -> tuple[tuple[Term, ...], Combine]:
-    key = keys.anchor() if similarity is None else keys.similar(threshold=similarity)
-    state = Term(
-        name="state",
-        value=values.returns(discount=discount, penalty=penalty),
-        key=key,
-        normaliser=_rule(normaliser, ddof, eps, "step", "zero"),
-        weight=weight,
-    )
-    return (_outcome(normaliser, ddof, eps, unit, singleton, penalty=penalty), state), Combine.SUM
-
-
 _method(
     "gigpo",
-    _two_levels,
+    forms.two_levels,
     summary="GRPO plus the return compared among steps taken in the same state of the same task.",
     source="Feng et al. 2025, Group-in-Group Policy Optimization, arXiv:2505.10978, eqs. 3-8",
     paper={
@@ -203,43 +146,9 @@ _method(
 )
 
 
-def _history_levels(
-    *,
-    history: int,
-    alpha: float,
-    discount: float,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-    penalty: float,
-    padded: bool,
-    renormalise: bool,
-    outcome_level: bool,
-) -> tuple[tuple[Term, ...], Combine]:
-    if history < 0:
-        raise ConfigError(f"history is {history!r}; expected a number of earlier states, 0 or more.")
-    shift = 2 if renormalise else 1  # the released code counts states, the paper the states before
-    raw = [(depth + shift) ** alpha for depth in range(history + 1)]
-    scale = 1.0 if renormalise else 1.0 / sum(raw)
-    value = values.returns(discount=discount, penalty=penalty)
-    terms = [
-        Term(
-            name=f"state, {depth} before",
-            value=value,
-            key=keys.anchor(history=depth, padded=padded and depth > 0),
-            normaliser=_rule(normaliser, ddof, eps, "step", "zero"),
-            weight=weight * scale,
-        )
-        for depth, weight in enumerate(raw)
-    ]
-    if outcome_level:
-        terms.insert(0, _outcome(normaliser, None, eps, "step", "raw", penalty=penalty, weight=scale))
-    return tuple(terms), Combine.ACTIVE if renormalise else Combine.SUM
-
-
 _method(
     "hgpo",
-    _history_levels,
+    forms.history_levels,
     summary="The return compared in nested groups: same state, same state and one before, and so on.",
     source="He et al. 2026, Hierarchy-of-Groups Policy Optimization, arXiv:2602.22817, eqs. 3-7",
     paper={
@@ -262,67 +171,15 @@ _method(
 )
 
 
-def _process_block(
-    *,
-    score: str,
-    block: int | None,
-    within: str,
-    weight: float,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-    unit: str,
-    singleton: str,
-    penalty: float,
-) -> tuple[tuple[Term, ...], Combine]:
-    process = Term(
-        name="process",
-        value=values.score(score, penalty=penalty),
-        key=keys.block(size=block, within=within),
-        normaliser=_rule(normaliser, ddof, eps, "step", "zero"),
-        weight=weight,
-    )
-    return (_outcome(normaliser, ddof, eps, unit, singleton, penalty=penalty), process), Combine.SUM
-
-
 _method(
     "srgpo",
-    _process_block,
+    forms.process_block,
     summary="GRPO plus a state-independent process reward compared inside random blocks of steps.",
     source="SeeNav-Agent: Vision-Language Navigation with Visual Prompt and Step-Level Policy Optimization",
     paper={"score": "progress", "block": 16, "within": "batch", "weight": 0.5, **PLAIN},
     released={"unit": "step", "singleton": "raw", "penalty": 0.1},
     differs="outcome statistics over step rows, raw lone outcomes, 0.1 off for an invalid action",
 )
-
-
-def _turn_levels(
-    *,
-    score: str,
-    weight: float,
-    discount: float,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-    singleton: str,
-) -> tuple[tuple[Term, ...], Combine]:
-    if not 0.0 <= weight <= 1.0:
-        raise ConfigError(f"weight is {weight!r}; expected the turn term's share, from 0 to 1.")
-    whole = Term(
-        name="trajectory",
-        value=values.score_total(score),
-        key=keys.task(),
-        normaliser=_rule(normaliser, ddof, eps, "trajectory", singleton),
-        weight=1.0 - weight,
-    )
-    part = Term(
-        name="turn",
-        value=values.score_return(score, discount=discount),
-        key=keys.turn(),
-        normaliser=_rule(normaliser, ddof, eps, "step", singleton),
-        weight=weight,
-    )
-    return (whole, part), Combine.SUM
 
 
 for _solver, _about in (
@@ -332,7 +189,7 @@ for _solver, _about in (
 ):
     _method(
         f"matchtir_{_solver}",
-        _turn_levels,
+        forms.turn_levels,
         summary=f"Tool calls matched to a reference trace, {_about}; trajectory and turn level in equal parts.",
         source="MatchTIR: Fine-Grained Supervision for Tool-Integrated Reasoning via Bipartite Matching",
         paper={
@@ -347,22 +204,9 @@ for _solver, _about in (
     )
 
 
-def _one_term(
-    name: str, value: values.Value, key: Key, rule: Any, weight: float = 1.0
-) -> tuple[tuple[Term, ...], Combine]:
-    return (Term(name=name, value=value, key=key, normaliser=rule, weight=weight),), Combine.SUM
-
-
-def _same_prompt(
-    *, score: str | None, normaliser: str, ddof: int | None, eps: float | None, singleton: str
-) -> tuple[tuple[Term, ...], Combine]:
-    value = values.reward() if score is None else values.score(score)
-    return _one_term("step", value, keys.prefix(), _rule(normaliser, ddof, eps, "step", singleton))
-
-
 _method(
     "step_grpo",
-    _same_prompt,
+    forms.same_prompt,
     summary="Each step's own reward, normalised over the samples of the same prompt.",
     source="R1-Router, Step-GRPO (teacher-forced prompts: each prompt is its own group)",
     paper={"score": None, **SCALE, "singleton": "zero"},
@@ -371,42 +215,9 @@ _method(
 )
 
 
-def _two_segments(
-    *,
-    judge: str,
-    answer: str,
-    judge_segment: str,
-    answer_segment: str,
-    carry: float,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-    singleton: str,
-) -> tuple[tuple[Term, ...], Combine]:
-    rule = _rule(normaliser, ddof, eps, "step", singleton)
-    rows = (
-        ("judge", judge, judge_segment, 1.0),
-        ("answer carried to judge", answer, judge_segment, carry),
-        ("answer", answer, answer_segment, 1.0),
-    )
-    terms = tuple(
-        Term(
-            name=name,
-            value=values.score(score),
-            key=keys.task(),
-            normaliser=rule,
-            weight=weight,
-            segment=segment,
-        )
-        for name, score, segment, weight in rows
-        if weight
-    )
-    return terms, Combine.SUM
-
-
 _method(
     "step_srpo",
-    _two_segments,
+    forms.two_segments,
     summary="A mode decision and an answer, each with its own reward on its own segment of the text.",
     source="KAT-V1: Kwai-AutoThink Technical Report, Step-SRPO (the formula is our reading: the paper gives none)",
     paper={
@@ -421,31 +232,9 @@ _method(
 )
 
 
-def _implicit_step(
-    *,
-    score: str,
-    weight: float,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-    step_unit: str,
-    singleton: str,
-    penalty: float,
-) -> tuple[tuple[Term, ...], Combine]:
-    step = Term(
-        name="implicit",
-        value=values.score(score),
-        key=keys.task(),
-        normaliser=_rule(normaliser, ddof, eps, step_unit, singleton),
-        weight=weight,
-    )
-    whole = _outcome(normaliser, ddof, eps, "trajectory", singleton, penalty=penalty)
-    return (whole, step), Combine.SUM
-
-
 _method(
     "istar",
-    _implicit_step,
+    forms.implicit_step,
     summary="GRPO plus an implicit step score compared with all steps of the task.",
     source="OPRL (iStar): Online Process Reward Learning for Agentic Reinforcement Learning",
     paper={
@@ -461,16 +250,9 @@ _method(
 )
 
 
-def _return_at_turn(
-    *, discount: float, normaliser: str, ddof: int | None, eps: float | None, singleton: str
-) -> tuple[tuple[Term, ...], Combine]:
-    rule = _rule(normaliser, ddof, eps, "step", singleton)
-    return _one_term("return", values.returns(discount=discount), keys.turn(), rule)
-
-
 _method(
     "turn_return",
-    _return_at_turn,
+    forms.return_at_turn,
     summary="The return from each turn minus that of the other trajectories at the same turn.",
     source="REINFORCE with a leave-one-out baseline a turn; unbiased, since no trajectory is in its own baseline",
     paper={
@@ -482,42 +264,18 @@ _method(
 )
 
 
-def _branch_value(
-    *, normaliser: str, ddof: int | None, eps: float | None
-) -> tuple[tuple[Term, ...], Combine]:
-    rule = _rule(normaliser, ddof, eps, "trajectory", "zero")
-    return _one_term("branch", values.branch_outcome(), keys.siblings(), rule)
-
-
 _method(
     "branch_monte_carlo",
-    _branch_value,
+    forms.branch_value,
     summary="The mean outcome below a step minus the mean outcome below its parent, from branched rollouts.",
     source="Kazemnejad et al. 2024, VinePPO, arXiv:2410.01679, eq. 6, on a shared tree",
     paper={**SCALE, "normaliser": "centre"},
 )
 
 
-def _critic(
-    *,
-    discount: float,
-    trace: float,
-    value: str,
-    value_after: str,
-    normaliser: str,
-    ddof: int | None,
-    eps: float | None,
-) -> tuple[tuple[Term, ...], Combine]:
-    estimate = values.advantage(value=value, value_after=value_after, discount=discount, trace=trace)
-    rule = (
-        none() if normaliser == "none" and ddof is eps is None else _rule(normaliser, ddof, eps, "step", None)
-    )
-    return _one_term("advantage", estimate, keys.batch(), rule)
-
-
 _method(
     "gae",
-    _critic,
+    forms.critic,
     summary="Generalised advantage estimates from a critic's values, whitened over the batch.",
     source="Schulman et al. 2016, arXiv:1506.02438, eq. 16; SPA-RL uses it on its dense rewards",
     paper={

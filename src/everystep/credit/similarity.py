@@ -16,8 +16,8 @@ import numpy.typing as npt
 from everystep.credit.grouping import IntArray
 from everystep.credit.likeness import Pattern
 
-SKETCH = 64
-"""Entries of a sketch: minima of the shingle hashes of one text, one a bucket."""
+SKETCH = 128
+"""Entries of a sketch, a power of two: minima of the shingle hashes of one text, one a bucket."""
 
 SHORT = 64
 """Texts with fewer characters have too few shingles for a sketch; they are compared with every cluster."""
@@ -57,15 +57,15 @@ def shingle_length(threshold: float) -> int:
     return int(np.clip(1 + (threshold - 0.6) / (1.0 - threshold), 2, 6))
 
 
-def agreement(threshold: float, length: int) -> int:
-    """Sketch entries that two texts within ``threshold`` share all but surely, even with scattered edits.
+def agreement(threshold: float, length: int, entries: int) -> int:
+    """Of ``entries`` sketch entries, those that two texts within ``threshold`` share all but surely, even with scattered edits.
 
     An unmatched character spoils at most ``length`` shingles, which bounds the Jaccard index of the shingle sets from
     below; four standard deviations are left for the sketch.
     """
     shared = max(threshold - (length - 1) * (1.0 - threshold), 0.1)
     jaccard = shared / (2.0 - shared)
-    return max(1, int(SKETCH * jaccard - 4.0 * np.sqrt(SKETCH * jaccard * (1.0 - jaccard))))
+    return max(1, int(entries * jaccard - 4.0 * np.sqrt(entries * jaccard * (1.0 - jaccard))))
 
 
 class _Clusters:
@@ -76,13 +76,15 @@ class _Clusters:
         self.threshold = threshold
         self.autojunk = autojunk
         self.length = shingle_length(threshold)
-        self.needed = agreement(threshold, self.length)
         self.sketches, self.histograms, self.lengths = describe(texts, self.length, sketched=sketched)
         self.sketched_item = self.lengths >= SHORT if sketched else np.zeros(len(texts), dtype=np.bool_)
         self.patterns: dict[int, Pattern] = {}
         self.members: list[int] = []  # the first member of each cluster
         self.open: dict[int, list[int]] = {}  # scope to clusters that every text is compared with
-        self.index: dict[tuple[int, int, int], list[int]] = {}  # scope, entry, value to clusters
+        self.closed: dict[int, list[int]] = {}  # scope to clusters that are found through the index
+        self.index: dict[
+            int, dict[int, list[int]]
+        ] = {}  # scope to sketch entry (bucket and minimum) to clusters
 
     def place(self, item: int, scope: int) -> int:
         candidates = self._candidates(item, scope)
@@ -107,17 +109,17 @@ class _Clusters:
     def _candidates(self, item: int, scope: int) -> IntArray:
         compared = self.open.get(scope, [])
         if not self.sketched_item[item]:
-            both = compared + self.open.get(-1 - scope, [])
-            return np.array(sorted(both), dtype=np.int64)
-        lists = [
-            self.index[entry]
-            for place, value in enumerate(self.sketches[item].tolist())
-            if (entry := (scope, place, value)) in self.index
-        ]
-        near = np.array([cluster for found in lists for cluster in found], dtype=np.int64)
+            return np.array(sorted(compared + self.closed.get(scope, [])), dtype=np.int64)
+        index = self.index.get(scope, {})
+        entries = self.sketches[item]
+        filled = entries != EMPTY
+        lists = sorted((index.get(value, []) for value in entries[filled].tolist()), key=len)
+        needed = agreement(self.threshold, self.length, len(lists))
+        # who shares `needed` entries is in one of all but `needed - 1` lists: the long ones, of boilerplate, are left out
+        near = np.array(sorted(set().union(*lists[: len(lists) - needed + 1])), dtype=np.int64)
         if near.size:
-            clusters, times = np.unique(near, return_counts=True)
-            near = clusters[times >= self.needed]
+            theirs = self.sketches[np.array(self.members, dtype=np.int64)[near]]
+            near = near[((theirs == entries) & filled).sum(axis=1) >= needed]
         return np.union1d(near, np.array(compared, dtype=np.int64)).astype(np.int64)
 
     def _possible(self, item: int, candidates: IntArray) -> npt.NDArray[np.bool_]:
@@ -134,10 +136,11 @@ class _Clusters:
         if not self.sketched_item[item]:
             self.open.setdefault(scope, []).append(cluster)
             return cluster
-        self.open.setdefault(-1 - scope, []).append(cluster)
-        for place, value in enumerate(self.sketches[item].tolist()):
-            if value != int(EMPTY):
-                self.index.setdefault((scope, place, value), []).append(cluster)
+        self.closed.setdefault(scope, []).append(cluster)
+        index = self.index.setdefault(scope, {})
+        entries = self.sketches[item]
+        for value in entries[entries != EMPTY].tolist():
+            index.setdefault(value, []).append(cluster)
         return cluster
 
 
@@ -182,6 +185,6 @@ def _sketch(points: npt.NDArray[np.uint32], owner: IntArray, size: int, length: 
         hashes *= np.uint64(0xBF58476D1CE4E5B9)
         hashes ^= hashes >> np.uint64(32)
         whole = owner[:ends] == owner[length - 1 :]
-        slot = owner[:ends] * SKETCH + (hashes >> np.uint64(58)).astype(np.int64)
+        slot = owner[:ends] * SKETCH + (hashes >> np.uint64(65 - SKETCH.bit_length())).astype(np.int64)
         np.minimum.at(out, slot[whole], hashes[whole])
     return out.reshape(size, SKETCH)
