@@ -199,6 +199,15 @@ def test_an_undecided_outcome_is_not_a_failure() -> None:
     assert credit.diagnostics.terms[0].unknown_share == 0.5
 
 
+def test_a_term_without_any_value_warns() -> None:
+    columns = from_arrays(
+        task_S=[0] * 2, trajectory_S=[0, 1], reward_S=[np.nan, np.nan], outcome_S=[1.0, 0.0], anchor_S=[0, 0]
+    )
+    credit = assign(columns, estimator("gigpo", normaliser="centre"))
+    np.testing.assert_allclose(credit.value_S, [0.5, -0.5])
+    assert "'state': no row has a known value" in credit.diagnostics.warnings[0]
+
+
 def test_an_unknown_score_leaves_the_other_term() -> None:
     columns = from_arrays(
         task_S=[0] * 3,

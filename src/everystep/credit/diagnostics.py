@@ -107,6 +107,8 @@ def diagnose(
 def _warnings(terms: tuple[TermDiagnostics, ...], rms: float, matched: bool) -> list[str]:
     out = []
     for term in terms:
+        if term.groups == 0 and term.unknown_share > 0.0:
+            out.append(f"term {term.name!r}: no row has a known value, so the term gives nothing.")
         if term.repeats and term.groups and term.shared_share == 0.0:
             others = " + ".join(repr(other.name) for other in terms if other is not term)
             same = f"so the credit equals its other terms ({others})" if others else "so there is no credit"
