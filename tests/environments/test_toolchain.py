@@ -22,7 +22,7 @@ from everystep.environments.toolchain import ITEMS, State, ToolChain, write_call
     ],
 )
 def test_contract(world: ToolChain) -> None:
-    report = check_environment(world)
+    report = check_environment(world, tasks=2)
     assert report.ok, format_report(report)
 
 

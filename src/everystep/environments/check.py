@@ -68,7 +68,7 @@ HOSTILE = (
 )
 """Texts that a model may write and that must never raise."""
 
-STEP_CAP = 20_000
+STEP_CAP = 4_000
 """An episode longer than this is not played to its end by the checker."""
 
 
