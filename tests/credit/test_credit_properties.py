@@ -141,6 +141,14 @@ def test_singletons_follow_the_rule() -> None:
     assert drop.value_S[0] == 0.0
 
 
+def test_a_row_that_one_term_drops_has_no_credit_from_the_others() -> None:
+    columns = from_arrays(task_S=[0, 0], trajectory_S=[0, 0], reward_S=[1.0, 0.0], anchor_S=[5, 5])
+    credit = assign(columns, estimator("gigpo", singleton="drop"))
+    assert credit.terms[1].normalised_S.any()
+    assert not credit.known_S.any()
+    assert not credit.value_S.any()
+
+
 def test_a_trajectory_alone_in_its_state_is_a_singleton_by_trajectory_but_not_by_step() -> None:
     columns = from_arrays(
         task_S=[0] * 2, trajectory_S=[0, 0], reward_S=[1.0, 0.0], anchor_S=[5, 5], scores={"s": [1.0, 0.0]}
