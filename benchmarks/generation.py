@@ -11,7 +11,7 @@ Four ways to answer the same turns of the same conversations, each turn a choice
 Before anything is timed, the log-probabilities of reuse and again must agree to 1e-4. Times are CPU seconds of one thread,
 so that a busy machine measures the same.
 
-    OMP_NUM_THREADS=1 python benchmarks/generation.py            # about two minutes
+    OMP_NUM_THREADS=1 python benchmarks/generation.py            # about three minutes of CPU
     OMP_NUM_THREADS=1 python benchmarks/generation.py --quick
 """
 
