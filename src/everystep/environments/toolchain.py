@@ -8,7 +8,6 @@ vocabulary holds numbers of any length, and ``digits`` makes them too long to re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -299,17 +298,26 @@ def _choices(problem: Problem, known: frozenset[tuple[str, int]], count: int) ->
     right = next((text for text in problem.calls if text not in made), None)
     if right is None:
         right = f"answer {spell(problem.results[-1])}"
-    others = sorted(set(_distractors(problem, known)) - {right})
     rng = Random(f"{problem.seed} {sorted(made)}")
-    return tuple(sorted([right, *rng.sample(others, min(count - 1, len(others)))]))
+    pool = _distractors(problem, known)
+    others = [text for kind in rng.sample(pool, min(count, len(pool))) if (text := _spelled(kind)) != right]
+    return tuple(sorted([right, *others[: count - 1]]))
 
 
-def _distractors(problem: Problem, known: frozenset[tuple[str, int]]) -> Iterator[str]:
-    for name, _ in problem.table:
-        yield f"call lookup ( item = {name} )"
-    values = {value for _, value in known}
-    for value in values:
-        yield f"answer {spell(value)}"
-        for other in {*values, *problem.literals} - {value}:
-            for operation in OPERATIONS:
-                yield f"call {operation} ( a = {spell(value)} , b = {spell(other)} )"
+def _distractors(
+    problem: Problem, known: frozenset[tuple[str, int]]
+) -> list[tuple[str, str] | tuple[str, int] | tuple[str, int, int]]:
+    """Return every call and answer that the known values and the question's numbers allow, not yet spelled."""
+    values = sorted({value for _, value in known})
+    operands = sorted({*values, *problem.literals})
+    lookups = [("lookup", name) for name, _ in problem.table]
+    answers = [("answer", value) for value in values]
+    calls = [(name, a, b) for name in OPERATIONS for a in values for b in operands if a != b]
+    return [*lookups, *answers, *calls]
+
+
+def _spelled(kind: tuple[str, str] | tuple[str, int] | tuple[str, int, int]) -> str:
+    if len(kind) == 3:
+        return f"call {kind[0]} ( a = {spell(kind[1])} , b = {spell(kind[2])} )"
+    value = kind[1]
+    return f"answer {spell(value)}" if isinstance(value, int) else f"call lookup ( item = {value} )"
