@@ -38,12 +38,13 @@ _NOUN = re.compile(rf"\b({'|'.join(COLOR_NAMES)}) (ball|box|key|door)\b")
 class BabyAI:
     """A BabyAI level. ``level`` is its id between ``BabyAI-`` and ``-v0``, such as ``GoToLocalS6N3``.
 
-    An episode ends without success after ``max_steps`` moves. The reward is 1 for success, else 0.
+    An episode ends without success after ``max_steps`` moves. The reward is BabyAI's own, with this limit:
+    ``1 - 0.9 * moves / max_steps`` at success, else 0.
     ``repeat_mission`` puts the mission into every observation, not only into the instruction.
     """
 
-    level: str = "GoToRedBall"
-    max_steps: int = 12
+    level: str = "GoToLocalS6N2"
+    max_steps: int = 10
     style: str = "compact"
     repeat_mission: bool = True
 
@@ -147,7 +148,7 @@ class BabyAIEnvironment:
         self._over = success or self._steps >= self.world.max_steps
         return Transition(
             observation=self._observe(first=False),
-            reward=1.0 if success else 0.0,
+            reward=1.0 - 0.9 * self._steps / self.world.max_steps if success else 0.0,
             terminated=self._over,
             success=success if self._over else None,
             valid=action.valid,
@@ -306,17 +307,19 @@ def mission_text(mission: str, style: str) -> str:
 
 
 def compact_text(seen: list[tuple[int, int, str, str]], ahead: str, carried: tuple[str, str] | None) -> str:
-    """Return the observation with one word for an object and one for its place.
+    """Return the observation with one word for an object and its side, and one for its place.
 
     ``2f1r`` is two steps forward and one to the right.
 
-    >>> compact_text([(2, 1, "red", "ball")], "clear", None)
-    'see red_ball 2f1r front_clear'
+    >>> compact_text([(2, 1, "red", "ball"), (3, 0, "grey", "key")], "clear", None)
+    'see red_ball_ahead_right 2f1r grey_key_ahead 3f0 front_clear'
     """
     words = ["see"]
     for forward, aside, colour, kind in seen:
-        side = f"{abs(aside)}{'l' if aside < 0 else 'r'}" if aside else "0"
-        words += [f"{colour}_{kind}", f"{forward}f{side}"]
+        sides = ["ahead"] if forward else []
+        sides += ["left" if aside < 0 else "right"] if aside else []
+        place = f"{abs(aside)}{'l' if aside < 0 else 'r'}" if aside else "0"
+        words += ["_".join((colour, kind, *sides)), f"{forward}f{place}"]
     words.append(f"front_{ahead}")
     if carried is not None:
         words += ["hold", f"{carried[0]}_{carried[1]}"]

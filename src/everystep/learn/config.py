@@ -26,26 +26,34 @@ class Training:
     seed: int = 0
     """Everything random derives from it."""
 
-    demonstrations: int = 2000
+    demonstrations: int = 4000
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
-    demonstration_errors: float = 0.5
-    """Share of the demonstrator's actions that are random instead: a clumsy teacher."""
-    warm_updates: int = 600
-    """Updates of the imitation."""
-    warm_batch: int = 32
-    """Demonstrations an imitation update."""
-    warm_learning_rate: float = 3e-3
-    """Peak learning rate of the imitation (cosine, with a short warm-up)."""
+    demonstration_errors: float = 0.85
+    """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
+    demonstration_habit: str | None = None
+    """What the demonstrator does instead where that is admissible; by default a random other action."""
+    turn_updates: int = 1800
+    """Updates of the imitation on single turns, which come first: a small model learns to read there."""
+    turn_batch: int = 64
+    """Turns an update."""
+    turn_learning_rate: float = 5e-3
+    """Peak learning rate on single turns (linear, with a short warm-up)."""
+    warm_updates: int = 800
+    """Updates of the imitation on whole episodes."""
+    warm_batch: int = 16
+    """Demonstrations an update."""
+    warm_learning_rate: float = 4e-3
+    """Peak learning rate on whole episodes (linear, with a short warm-up)."""
 
-    iterations: int = 100
+    iterations: int = 120
     """Rounds of reinforcement: roll out, credit, update."""
-    tasks: int = 12
+    tasks: int = 16
     """Fresh tasks an iteration."""
     group_size: int = 8
     """Attempts at each task; they are compared with each other."""
     learning_rate: float = 1e-3
     """Peak learning rate of the reinforcement."""
-    schedule: str = "constant"
+    schedule: str = "linear"
     """constant, linear or cosine."""
     epochs: int = 1
     """Passes over each iteration's rollouts."""
@@ -69,9 +77,9 @@ class Training:
     """How far the ratio may rise above 1."""
     kl_coefficient: float = 0.0
     """Weight of the divergence (k3) from the model at the start of reinforcement; 0 for none."""
-    entropy: float = 0.0
+    entropy: float = 0.01
     """Weight of the entropy bonus."""
-    aggregate: str = "rollout"
+    aggregate: str = "token"
     """How token losses are averaged: rollout, token, sum or constant."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
@@ -80,7 +88,7 @@ class Training:
 
     test_tasks: int = 256
     """Held-out tasks of each test."""
-    test_every: int = 10
+    test_every: int = 20
     """Iterations between two tests."""
     checkpoint_every: int = 1
     """Iterations between two checkpoints."""
@@ -90,6 +98,8 @@ class Training:
     def __post_init__(self) -> None:
         for name, least in (
             ("demonstrations", 0),
+            ("turn_updates", 0),
+            ("turn_batch", 1),
             ("warm_updates", 0),
             ("warm_batch", 1),
             ("iterations", 0),

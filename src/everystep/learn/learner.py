@@ -25,6 +25,7 @@ from everystep.learn import checkpoints
 from everystep.learn.batches import Flat, Work, everything, flatten, work_of
 from everystep.learn.logprobs import token_logprobs
 from everystep.learn.losses import POLICIES, check_loss, kl_terms, policy_terms
+from everystep.learn.meter import Meter
 from everystep.learn.networks import fingerprint, hidden_states, parts_of, refuse_tree
 from everystep.learn.packing import Packed, pack
 from everystep.learn.streams import Streams, check_options, streams_of, totals_of_streams
@@ -121,12 +122,13 @@ class LocalLearner:
         rows = self._rows(samples)
         check_options(rows, samples, loss)
         work = work_of(rows, loss, totals_of_streams(rows) if totals is None else totals)
-        meter = _Meter()
+        meter = Meter()
         try:
             for packed in self._pack(work):
                 self._backward(packed, work, loss, meter)
         except LearnerError:
             self._optimizer.zero_grad(set_to_none=True)
+            self._pending = False
             raise
         self._pending = True
         return meter.metrics() | {"samples": float(len(rows)), "idle_samples": float(len(rows) - len(work))}
@@ -306,11 +308,23 @@ class LocalLearner:
         values: Tensor = self._value_head(hidden.to(self._value_head.weight.dtype)).squeeze(-1)
         return values
 
-    def _backward(self, packed: Packed, work: Sequence[Work], loss: Loss, meter: _Meter) -> None:
+    def _backward(self, packed: Packed, work: Sequence[Work], loss: Loss, meter: Meter) -> None:
         flat = flatten(packed, work, loss, self._device)
         hidden, new, entropy = self._forward(packed, flat, entropy_gradient=loss.entropy != 0)
         labels = {work[index].row.index: work[index].row.label for index in packed.members}
         _finite(new, flat.owner, labels, "log-probability")
+        parts = self._losses(flat, hidden, new, entropy, loss, meter)
+        total = torch.stack(list(parts.values())).sum()
+        _finite(total, None, labels, "loss")
+        torch.autograd.backward(total)
+        gradients = [p.grad for p in self._trainable.values() if p.grad is not None]
+        _finite(torch.stack(torch._foreach_norm(gradients)), None, labels, "gradient")
+        meter.batch(parts, packed, trained=len(flat.cell))
+
+    def _losses(
+        self, flat: Flat, hidden: Tensor, new: Tensor, entropy: Tensor, loss: Loss, meter: Meter
+    ) -> dict[str, Tensor]:
+        """Return the parts of the loss of one micro-batch, weighted and normalised."""
         parts: dict[str, Tensor] = {}
         weights = flat.weights
         if "policy" in weights:
@@ -327,13 +341,9 @@ class LocalLearner:
             parts["policy_loss"] = (weight * terms.loss).sum()
             if loss.entropy:
                 parts["entropy_loss"] = -loss.entropy * (weight * entropy[at]).sum()
-            meter.policy(
-                terms.ratio,
-                terms.clipped,
-                terms.dual_clipped,
-                (flat.old - new.detach())[at],
-                entropy[at].detach(),
-            )
+            meter.add("entropy", entropy[at].detach())
+            if loss.policy != "reinforce":
+                meter.policy(terms, flat.old[at] - new.detach()[at])
         if "supervised" in weights and loss.supervised:
             parts["supervised_loss"] = -loss.supervised * (weights["supervised"] * new).sum()
         if "reference" in weights:
@@ -346,12 +356,7 @@ class LocalLearner:
             error = self._values(hidden[at]).float() - flat.value_target[at]
             parts["value_loss"] = loss.value * 0.5 * (weights["value"][at] * error.square()).sum()
             meter.add("value_error", error.detach().abs())
-        total = torch.stack(list(parts.values())).sum()
-        _finite(total, None, labels, "loss")
-        torch.autograd.backward(total)
-        gradients = [p.grad for p in self._trainable.values() if p.grad is not None]
-        _finite(torch.stack(torch._foreach_norm(gradients)), None, labels, "gradient")
-        meter.batch(parts, packed, trained=len(flat.cell))
+        return parts
 
 
 _PLAIN = Loss(policy="reinforce")
@@ -379,38 +384,3 @@ def _finite(value: Tensor, owner: Tensor | None, labels: Mapping[int, str], what
         f"{what} is not finite in {', '.join(names[:4])}{' and others' if len(names) > 4 else ''}. The gradient was dropped and no "
         "weight has changed. Lower the learning rate, or leave the sample out and look at its streams."
     )
-
-
-class _Meter:
-    """Gathers the numbers of one ``forward_backward`` over its micro-batches."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
-        self._totals: dict[str, float] = {"loss": 0.0, "tokens": 0.0, "cells": 0.0, "trained_tokens": 0.0}
-        self._ratio_max = 0.0
-
-    def add(self, name: str, values: Tensor) -> None:
-        pair = self._sums.setdefault(name, [0.0, 0.0])
-        pair[0] += float(values.sum())
-        pair[1] += values.numel()
-
-    def policy(self, ratio: Tensor, clipped: Tensor, dual: Tensor, gap: Tensor, entropy: Tensor) -> None:
-        self.add("clip_fraction", clipped.float())
-        self.add("dual_clip_fraction", dual.float())
-        self.add("approximate_kl", gap)
-        self.add("entropy", entropy)
-        self.add("ratio_mean", ratio)
-        self._ratio_max = max(self._ratio_max, float(ratio.max()))
-
-    def batch(self, parts: Mapping[str, Tensor], packed: Packed, *, trained: int) -> None:
-        for name, value in parts.items():
-            number = float(value.detach())
-            self._totals[name] = self._totals.get(name, 0.0) + number
-            self._totals["loss"] += number
-        self._totals["tokens"] += packed.tokens
-        self._totals["cells"] += packed.ids.size
-        self._totals["trained_tokens"] += trained
-
-    def metrics(self) -> dict[str, float]:
-        means = {name: total / count for name, (total, count) in self._sums.items() if count}
-        return self._totals | means | ({"ratio_max": self._ratio_max} if "ratio_mean" in means else {})

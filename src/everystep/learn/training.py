@@ -30,7 +30,7 @@ from everystep.learn.policy import update
 from everystep.learn.samples import sample_of, supervised_sample
 from everystep.learn.schedules import scale
 from everystep.learn.setup import TINY, Setup, learner_of, load_start, model_of, setup_of
-from everystep.learn.warm import FIRST_DEMONSTRATION, demonstrate, imitate
+from everystep.learn.warm import FIRST_DEMONSTRATION, demonstrate, imitate, turns_of
 from everystep.models.local import LocalModel
 from everystep.run.demonstrate import with_tokens
 from everystep.run.folder import STATE, RunFolder, read_json, write_json
@@ -39,7 +39,9 @@ from everystep.run.measure import summary
 from everystep.run.rollout import jobs_of, rollout, seed_of
 
 KEPT_CHECKPOINTS = 2
-WARM_PARTS = 10
+WARM_PARTS = 5
+"""Parts that each stage of the imitation is cut into; a checkpoint follows each."""
+WARM_PHASES = ("turns", "warm")
 START = "start"
 LEARNER = "learner"
 REFERENCE = "reference"
@@ -62,14 +64,18 @@ class Unit:
 
 
 def units_of(config: Training) -> list[Unit]:
-    """Return the parts of a run in order: ``start``, ``warm`` parts, ``train`` iterations.
+    """Return the parts of a run in order: ``start``, imitation of ``turns`` and of episodes (``warm``), ``train``.
 
-    >>> [unit.phase for unit in units_of(Training(warm_updates=2, iterations=2))]
-    ['start', 'warm', 'warm', 'train', 'train']
+    >>> [unit.phase for unit in units_of(Training(turn_updates=1, warm_updates=2, iterations=2))]
+    ['start', 'turns', 'warm', 'warm', 'train', 'train']
     """
-    warm = min(WARM_PARTS, config.warm_updates) if config.demonstrations else 0
+    turns, warm = (
+        min(WARM_PARTS, updates) if config.demonstrations else 0
+        for updates in (config.turn_updates, config.warm_updates)
+    )
     return [
         Unit(phase="start", number=0),
+        *(Unit(phase="turns", number=part) for part in range(turns)),
         *(Unit(phase="warm", number=part) for part in range(warm)),
         *(Unit(phase="train", number=iteration) for iteration in range(config.iterations)),
     ]
@@ -121,7 +127,7 @@ class _Run:
         self.model: LocalModel
         self.learner: LocalLearner
         self.reference: LocalLearner | None = None
-        self.demonstrations: list[Sample] = []
+        self.demonstrations: dict[str, list[Sample]] = {}
 
     def go(self) -> dict[str, float]:
         """Do what is left to do."""
@@ -150,8 +156,8 @@ class _Run:
         """Run one part; return its numbers and the trajectories it made."""
         metrics: dict[str, float] = {}
         made: list[Trajectory] = []
-        if unit.phase == "warm":
-            metrics = self._imitate(unit.number)
+        if unit.phase in WARM_PHASES:
+            metrics = self._imitate(unit)
         elif unit.phase == "train":
             if unit.number == 0 and self.config.kl_coefficient:
                 self.reference = self.learner.freeze()
@@ -167,22 +173,26 @@ class _Run:
         if unit == self.units[-1] or unit.phase == "start":
             return True
         following = self.units[self.units.index(unit) + 1]
-        if unit.phase == "warm":
+        if unit.phase in WARM_PHASES:
             return following.phase == "train"
         return (unit.number + 1) % self.config.test_every == 0
 
-    def _imitate(self, part: int) -> dict[str, float]:
-        updates = self.config.warm_updates
+    def _imitate(self, unit: Unit) -> dict[str, float]:
+        config = self.config
+        if unit.phase == "turns":
+            updates, batch, rate = config.turn_updates, config.turn_batch, config.turn_learning_rate
+        else:
+            updates, batch, rate = config.warm_updates, config.warm_batch, config.warm_learning_rate
         parts = min(WARM_PARTS, updates)
         return imitate(
             self.learner,
-            self.demonstrations,
-            first=updates * part // parts,
-            last=updates * (part + 1) // parts,
+            self.demonstrations[unit.phase],
+            first=updates * unit.number // parts,
+            last=updates * (unit.number + 1) // parts,
             updates=updates,
-            batch=self.config.warm_batch,
-            learning_rate=self.config.warm_learning_rate,
-            seed=self.config.seed,
+            batch=batch,
+            learning_rate=rate,
+            seed=seed_of(config.seed, unit.phase),
         )
 
     def _iterate(self, number: int) -> tuple[dict[str, float], list[Trajectory]]:
@@ -275,7 +285,11 @@ class _Run:
         }
         events.append((Kind.METRICS, row))
         last_of_phase = done == len(self.units) or self.units[done].phase != unit.phase
-        if last_of_phase or unit.phase == "warm" or (unit.number + 1) % self.config.checkpoint_every == 0:
+        if (
+            last_of_phase
+            or unit.phase in WARM_PHASES
+            or (unit.number + 1) % self.config.checkpoint_every == 0
+        ):
             checkpoint = self.folder.checkpoint(done)
             self.learner.save(checkpoint / LEARNER)
             if self.reference is not None:
@@ -314,7 +328,7 @@ class _Run:
 
     def _prepare(self, done: int) -> None:
         """Build model and learner; make the demonstrations (again) where parts of the imitation are left."""
-        needed = done == 0 or any(unit.phase == "warm" for unit in self.units[done:])
+        needed = done == 0 or any(unit.phase in WARM_PHASES for unit in self.units[done:])
         demonstrations = demonstrate(self.setup, self.ledger) if needed else []
         start = self.folder.path / START
         if (start / "config.json").exists() and (done or not demonstrations):
@@ -325,10 +339,16 @@ class _Run:
                 shutil.rmtree(start, ignore_errors=True)
                 self.model.save(start)
         self.learner = learner_of(self.config, self.model)
-        self.demonstrations = [
-            supervised_sample(
-                with_tokens(one, self.model.template, constrain=self.config.constrain), restrict=True
-            )
+        self.demonstrations = {
+            "turns": self._encoded(turns_of(demonstrations)) if self.config.turn_updates else [],
+            "warm": self._encoded(demonstrations),
+        }
+
+    def _encoded(self, demonstrations: Sequence[Trajectory]) -> list[Sample]:
+        """Return demonstrations as rows that look exactly like the model's own."""
+        constrain, template = self.config.constrain, self.model.template
+        return [
+            supervised_sample(with_tokens(one, template, constrain=constrain), restrict=True)
             for one in demonstrations
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from everystep.run.rollout import jobs_of, rollout, seed_of
 
 WARM_SHARE = 20
 """The learning rate rises over the first of this many parts of the imitation."""
+
+
+FIRST_DEMONSTRATION = 1 << 28
+"""The number of the first demonstrated task, far from those of the reinforcement."""
 
 
 def demonstrate(setup: Setup, ledger: Ledger) -> list[Trajectory]:
@@ -36,7 +41,7 @@ def demonstrate(setup: Setup, ledger: Ledger) -> list[Trajectory]:
     seed = seed_of(config.seed, "demonstrations")
     trajectories = rollout(
         setup.hosts,
-        demonstrator(setup.hosts, error_rate=config.demonstration_errors),
+        demonstrator(setup.hosts, error_rate=config.demonstration_errors, habit=config.demonstration_habit),
         jobs_of(tasks, group_size=1, prefix="demo", seed=seed),
         sampling=Sampling(),
         limits=setup.limits,
@@ -46,7 +51,13 @@ def demonstrate(setup: Setup, ledger: Ledger) -> list[Trajectory]:
     return [one for one in trajectories if one.end is not End.ERROR and one.steps]
 
 
-FIRST_DEMONSTRATION = 1 << 28
+def turns_of(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """Return every step as a trajectory of its own, as if its observation were the first."""
+    return [
+        replace(one, id=step.id, steps=(replace(step, parent=None, index=0),))
+        for one in trajectories
+        for step in one.steps
+    ]
 
 
 def imitate(
@@ -70,7 +81,7 @@ def imitate(
         rng = np.random.default_rng(seed_of(seed, "imitate", number))
         chosen = rng.choice(len(samples), size=min(batch, len(samples)), replace=False)
         metrics = learner.forward_backward([samples[index] for index in chosen], loss)
-        rate = learning_rate * scale("cosine", number, updates, warmup=updates // WARM_SHARE)
+        rate = learning_rate * scale("linear", number, updates, warmup=updates // WARM_SHARE)
         metrics |= learner.optim_step(learning_rate=rate)
         for name, value in metrics.items():
             gathered.setdefault(name, []).append(value)

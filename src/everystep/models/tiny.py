@@ -106,7 +106,9 @@ def tiny_model(
         num_key_value_heads=shape.heads,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        initializer_range=min(0.05, 0.4 / math.sqrt(shape.width)),
+        # Larger than usual, and a short rotary base: a small model learns to find things in its context sooner.
+        initializer_range=1.2 / math.sqrt(shape.width),
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 from everystep.core.errors import WorldError
 from everystep.core.protocols import Generation, Request, Sampler, Sampling
@@ -38,10 +39,22 @@ class OracleSampler:
         """Do nothing: an oracle remembers no conversation."""
 
 
-def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, seed: int = 0) -> Sampler:
-    """Return the oracle, or a clumsy one that errs with the stated rate, the same way for the same seeds."""
-    oracle = OracleSampler(hosts)
-    return Noisy(oracle, error_rate=error_rate, seed=seed) if error_rate else oracle
+def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, habit: str | None = None) -> Sampler:
+    """Return the oracle, or a clumsy one that errs with the stated rate, the same way for the same seeds.
+
+    An error is ``habit`` where that is admissible, else a random other admissible action.
+    """
+    if not error_rate:
+        return OracleSampler(hosts)
+
+    def err(request: Request, right: str, random: Random) -> str:
+        allowed = request.allowed or ()
+        if habit in allowed:
+            return habit
+        others = [text for text in allowed if text != right]
+        return random.choice(others) if others else right
+
+    return Noisy(OracleSampler(hosts), error_rate=error_rate, corrupt=err)
 
 
 def with_tokens(trajectory: Trajectory, template: Template, *, constrain: bool = True) -> Trajectory:
