@@ -301,8 +301,11 @@ def _rendered(request: Request, history: list[dict[str, Any]], *, list_allowed: 
     waiting = [call["id"] for call in last.get("tool_calls", ()) if call["id"] not in answered]
     results, others = [], []
     for message in request.messages:
-        if waiting and message.role == "user":
+        unnamed = message.role == "tool" and message.call_id is None
+        if waiting and (message.role == "user" or unnamed):
             results.append({"role": "tool", "tool_call_id": waiting.pop(0), "content": message.content})
+        elif unnamed:  # the call stood in the text, so the endpoint knows of none
+            others.append({"role": "user", "content": message.content})
         elif message.role == "tool":
             results.append(_wire(message))
         else:

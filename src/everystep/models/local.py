@@ -305,8 +305,8 @@ class LocalSampler:
                 f"session {name!r} is closed: {self._closed[name]}. Release it and start a new one."
             )
         session = self._sessions.get(name)
-        context = template.delta(request.messages, first=session is None or session.turns == 0)
-        feed = [*(session.pending if session else ()), *context]
+        context = template.context(request.messages, first=session is None or session.turns == 0)
+        feed = [*(session.pending if session else ()), *context.ids]
         cached = self._cache.lengths[session.row] if session else 0
         node = None if request.allowed is None else template.choices(request.allowed)
         room = self.model.context - cached - len(feed)
@@ -391,16 +391,17 @@ class LocalSampler:
 
     def _close(self, turn: Pending, sampling: Sampling) -> Generation:
         assert turn.stop is not None  # noqa: S101
-        usage = Usage(prompt=len(turn.context), cached=turn.cached, completion=len(turn.ids))
+        usage = Usage(prompt=len(turn.context.ids), cached=turn.cached, completion=len(turn.ids))
         if turn.error is not None:
             self._fail(turn.request.session, turn.error)
             return Generation(text="", stop=Stop.ERROR, usage=usage, error=turn.error)
         turn.session.pending = [*turn.feed, *turn.forced]
         turn.session.turns += 1
         record = turn_record(
-            turn.context,
+            turn.context.ids,
             tuple(turn.ids),
             tuple(turn.logprobs),
+            tool=turn.context.tool,
             forced=turn.forced,
             allowed=None if turn.node is None else tuple(turn.allowed),
             temperature=sampling.temperature or 1.0,

@@ -13,7 +13,7 @@ from everystep.core.errors import ConfigError
 from everystep.core.protocols import Request, Sampling
 from everystep.core.records import Stop
 from everystep.models.draw import uniforms
-from everystep.models.template import Template
+from everystep.models.template import Context, Template
 from everystep.models.trie import Node
 
 
@@ -33,7 +33,7 @@ class Pending:
     index: int
     request: Request
     session: Session
-    context: tuple[int, ...]
+    context: Context
     cached: int
     feed: list[int]
     node: Node | None

@@ -51,7 +51,7 @@ class Teacher:
             self.template, request.messages, text, first=first, allowed=allowed, policy=self.policy
         )
         self._open.add(request.session)
-        usage = Usage(prompt=record.spans[0].end, completion=len(record.logprobs))
+        usage = Usage(prompt=len(record.ids) - len(record.logprobs), completion=len(record.logprobs))
         return Generation(text=text, stop=_stop(request, text), tokens=record, usage=usage)
 
     def release(self, sessions: Sequence[str]) -> None:

@@ -55,6 +55,14 @@ class Pieces:
     stable: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The tokens before an answer. ``tool`` are the ranges (start, end) of tool output among them."""
+
+    ids: Ids
+    tool: tuple[tuple[int, int], ...] = ()
+
+
 class Template:
     """Pieces with the tokenizer that fills them. Contents are encoded as plain text.
 
@@ -78,7 +86,12 @@ class Template:
 
         ``first`` is true for the first turn; later turns continue after the ``end`` of the last one.
         """
+        return self.context(messages, first=first).ids
+
+    def context(self, messages: Sequence[Message], *, first: bool) -> Context:
+        """Return what ``delta`` does, and where in it tools speak."""
         pieces = self.pieces
+        tool: list[tuple[int, int]] = []
         ids: list[int] = []
         if first:
             ids += pieces.start
@@ -96,10 +109,13 @@ class Template:
                     "a message with tool calls cannot be rendered by a local model. Write the calls into its content."
                 )
             ids += pieces.before[message.role]
+            start = len(ids)
             ids += self.encode(message.content)
+            if message.role == "tool" and len(ids) > start:
+                tool.append((start, len(ids)))
             ids += pieces.after[message.role]
         ids += pieces.open
-        return tuple(ids)
+        return Context(ids=tuple(ids), tool=tuple(tool))
 
     def action(self, text: str) -> Ids:
         """Return the tokens of an answer with its end of turn."""
@@ -127,14 +143,16 @@ def encode_turn(
     Their log-probabilities are 0: a teacher is certain, and ``policy`` says that it was a teacher.
     An answer that is not among ``allowed`` raises ``ModelError``.
     """
-    context = template.delta(messages, first=first)
+    context = template.context(messages, first=first)
     answer = template.action(text)
     sets = None
     if allowed is not None:
         if text not in allowed:
             raise ModelError(f"the answer {text!r} is not among the {len(allowed)} allowed ones.")
         sets = tuple(walk(template.choices(allowed), answer))
-    return turn_record(context, answer, (0.0,) * len(answer), allowed=sets, policy=policy)
+    return turn_record(
+        context.ids, answer, (0.0,) * len(answer), tool=context.tool, allowed=sets, policy=policy
+    )
 
 
 def turn_record(
@@ -142,22 +160,28 @@ def turn_record(
     sampled: Ids,
     logprobs: tuple[float, ...],
     *,
+    tool: Sequence[tuple[int, int]] = (),
     forced: Ids = (),
     allowed: tuple[Ids, ...] | None = None,
     temperature: float = 1.0,
     policy: str = "",
 ) -> TokenRecord:
-    """Return the record of one turn: context, then what was sampled, then what was forced after it."""
+    """Return the record of one turn: context, then what was sampled, then what was forced after it.
+
+    ``tool`` are the ranges of the context that are tool output; they get spans of their own.
+    """
+    ends = []
+    for start, end in tool:
+        ends += [(start, SpanKind.CONTEXT, 0.0), (end, SpanKind.TOOL, 0.0)]
+    ends.append((len(context), SpanKind.CONTEXT, 0.0))
+    ends.append((len(context) + len(sampled), SpanKind.SAMPLED, 1.0))
+    ends.append((len(context) + len(sampled) + len(forced), SpanKind.FORCED, 0.0))
     spans = []
-    start = 0
-    for ids, kind, weight in (
-        (context, SpanKind.CONTEXT, 0.0),
-        (sampled, SpanKind.SAMPLED, 1.0),
-        (forced, SpanKind.FORCED, 0.0),
-    ):
-        if ids:
-            spans.append(Span(start=start, end=start + len(ids), kind=kind, weight=weight))
-            start += len(ids)
+    at = 0
+    for end, kind, weight in ends:
+        if end > at:
+            spans.append(Span(start=at, end=end, kind=kind, weight=weight))
+            at = end
     return TokenRecord(
         ids=context + sampled + forced,
         spans=tuple(spans),

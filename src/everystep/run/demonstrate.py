@@ -68,7 +68,9 @@ def with_tokens(trajectory: Trajectory, template: Template, *, constrain: bool =
         allowed = step.observation.admissible if constrain else None
         tokens = encode_turn(
             template,
-            messages_of(trajectory.task, step.observation, first=number == 0),
+            messages_of(
+                trajectory.task, step.observation, after=trajectory.steps[number - 1] if number else None
+            ),
             step.action.text,
             first=number == 0,
             allowed=allowed if allowed and step.action.text in allowed else None,

@@ -261,7 +261,7 @@ def _asked(task: Task, previous: Step | None, observation: Observation) -> tuple
     One observation answers all calls of a turn, so it stands under the last of them.
     """
     if previous is None or not previous.action.calls:
-        return messages_of(task, observation, first=previous is None)
+        return messages_of(task, observation, after=previous)
     names = [_call_id(previous, n) for n in range(len(previous.action.calls))]
     return tuple(
         Message(role="tool", content=observation.text if name == names[-1] else "", call_id=name)

@@ -91,7 +91,9 @@ class Episode:
         """Return the next turn to ask of the model: only what is new since the last one."""
         return Request(
             session=self.job.id,
-            messages=messages_of(self.job.task, self.observation, first=not self.steps),
+            messages=messages_of(
+                self.job.task, self.observation, after=self.steps[-1] if self.steps else None
+            ),
             allowed=self.observation.admissible if self.constrain else None,
             seed=seed_of(self.job.seed, len(self.steps)),
         )
@@ -151,10 +153,15 @@ class Episode:
         )
 
 
-def messages_of(task: Task, observation: Observation, *, first: bool) -> tuple[Message, ...]:
-    """Return the messages that an observation adds; the first one carries the instruction."""
-    text = f"{task.instruction}\n{observation.text}" if first and task.instruction else observation.text
-    return (Message(role="user", content=text),)
+def messages_of(task: Task, observation: Observation, *, after: Step | None) -> tuple[Message, ...]:
+    """Return the messages that an observation adds ``after`` a step; the first one carries the instruction.
+
+    What is seen after tool calls is their output: a tool's message.
+    """
+    if after is None and task.instruction:
+        return (Message(role="user", content=f"{task.instruction}\n{observation.text}"),)
+    called = after is not None and after.action.calls
+    return (Message(role="tool" if called else "user", content=observation.text),)
 
 
 OnStep = Callable[[Job, Step], None]
@@ -289,7 +296,8 @@ def _catch_up(hosts: Hosts, sampler: Sampler | AsyncSampler, episode: Episode) -
         if step.observation.text != episode.observation.text:
             episode.end, episode.error = End.ERROR, f"replay differs before step {step.id!r}"
             return
-        messages = messages_of(episode.job.task, episode.observation, first=not episode.steps)
+        last = episode.steps[-1] if episode.steps else None
+        messages = messages_of(episode.job.task, episode.observation, after=last)
         turns.append(Turn(messages=messages, text=step.action.text, tokens=step.tokens))
         acted = hosts.act([(episode.job.id, step.action.text)])[0]
         if isinstance(acted, WorldError):
