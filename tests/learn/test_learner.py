@@ -15,8 +15,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen3Con
 from everystep.core.errors import LearnerError
 from everystep.core.protocols import Loss
 from everystep.core.records import Sample
+from everystep.learn.branching import attend
 from everystep.learn.learner import LocalLearner, LocalOptions
 from everystep.learn.logprobs import Choices, token_logprobs
+from everystep.learn.networks import hidden_states, parts_of, visible
+from everystep.learn.packing import pack
 from everystep.learn.streams import totals_of
 
 SHAPES = ("ragged", "prompt", "branch", "same")
@@ -242,14 +245,45 @@ def test_other_families_pack_as_well(make_batch: Batches, family: str) -> None:
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5 * np.abs(gradients[0]).max())
 
 
-def test_eager_attention_packs_trees_too(
-    make_network: Callable[..., LlamaForCausalLM], make_batch: Batches
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("shape", ["prompt", "branch", "same"])
+def test_dense_masks_and_branches_give_the_same_hidden_states(
+    make_network: Callable[..., LlamaForCausalLM], make_batch: Batches, attention: str, shape: str
 ) -> None:
+    """What a GPU computes with a mask, the processor computes branch by branch; the setting is put back."""
     network = make_network()
-    network.set_attn_implementation("eager")
-    learner = LocalLearner(network, options=LocalOptions(packing="tree"))
-    metrics = learner.forward_backward(make_batch("branch"), Loss())
-    assert metrics["loss"] == pytest.approx(reference(make_network(), make_batch("branch"))[0], rel=1e-5)
+    network.set_attn_implementation(attention)
+    rows = [np.array(one.ids) for one in make_batch(shape)]
+    parts = parts_of(network)
+    for packed in pack(rows, packing="tree", tokens_per_batch=40):
+        with torch.no_grad():
+            exact, dense = (hidden_states(parts, packed, dense=dense) for dense in (False, True))
+            for member, cells in zip(packed.members, packed.cells, strict=True):
+                alone = network.model(input_ids=torch.from_numpy(rows[member])[None]).last_hidden_state[0]
+                torch.testing.assert_close(exact[cells], alone, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(dense[cells], alone, rtol=1e-4, atol=1e-4)
+    assert network.config._attn_implementation == attention
+
+
+def test_branch_attention_has_the_gradient_of_the_definition() -> None:
+    """In double precision, with shared key heads, over more than one block."""
+    torch.manual_seed(0)
+    trunk = np.arange(150)
+    rows = [
+        np.concatenate([trunk[:cut], np.full(130 - at, 1000 + at)]) for at, cut in enumerate((150, 120, 7))
+    ]
+    (packed,) = pack(rows, packing="tree", tokens_per_batch=1000)
+    size = packed.ids.shape[1]
+    states = [torch.randn(1, heads, size, 8, dtype=torch.double, requires_grad=True) for heads in (4, 2, 2)]
+    weight = torch.randn(1, size, 4, 8, dtype=torch.double)
+    assert packed.ends is not None
+    mask = visible(torch.from_numpy(packed.ends))
+    expected = torch.nn.functional.scaled_dot_product_attention(*states, attn_mask=mask, enable_gqa=True)
+    slopes = torch.autograd.grad((expected.transpose(1, 2) * weight).sum(), states)
+    found, _ = attend(torch.nn.Identity(), *states, None, runs=packed.runs)
+    torch.testing.assert_close(found, expected.transpose(1, 2))
+    for one, other in zip(torch.autograd.grad((found * weight).sum(), states), slopes, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_sliding_windows_refuse_trees() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from everystep.core.errors import LearnerError
+from everystep.learn import branching
 from everystep.learn.packing import Packed
 
 
@@ -71,22 +72,35 @@ def refuse_tree(model: PreTrainedModel) -> None:
         )
 
 
-def hidden_states(parts: Parts, packed: Packed) -> Tensor:
-    """Return the last hidden states of every cell, ``[B * L, width]``."""
-    device = parts.device
-    ids = torch.from_numpy(packed.ids).to(device)
+def hidden_states(parts: Parts, packed: Packed, *, dense: bool | None = None) -> Tensor:
+    """Return the last hidden states of every cell, ``[B * L, width]``.
+
+    A trie's attention is computed branch by branch on the processor, and with a ``dense`` mask elsewhere.
+    """
+    ids = torch.from_numpy(packed.ids).to(parts.device)
     if packed.ends is None or packed.positions is None:
         hidden: Tensor = parts.body(input_ids=ids, use_cache=False).last_hidden_state
-    else:
-        ends = torch.from_numpy(packed.ends).to(device)
-        positions = torch.from_numpy(packed.positions).to(device)
-        mask: Tensor = visible(ends)
-        if parts.model.config._attn_implementation == "eager":  # it adds the mask to the scores
+        return hidden.flatten(0, 1)
+    positions = torch.from_numpy(packed.positions).to(parts.device)
+    config: Any = parts.model.config
+    usual = config._attn_implementation
+    if dense or (dense is None and parts.device.type != "cpu"):
+        mask = visible(torch.from_numpy(packed.ends).to(parts.device))
+        if usual == "eager":  # it adds the mask to the scores
             floor = torch.finfo(parts.model.dtype).min
-            mask = torch.zeros(mask.shape, dtype=parts.model.dtype, device=device).masked_fill_(~mask, floor)
+            none = torch.zeros(mask.shape, dtype=parts.model.dtype, device=parts.device)
+            mask = none.masked_fill_(~mask, floor)
         hidden = parts.body(
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
         ).last_hidden_state
+        return hidden.flatten(0, 1)
+    config._attn_implementation = branching.NAME
+    try:
+        hidden = parts.body(
+            input_ids=ids, position_ids=positions, use_cache=False, runs=packed.runs
+        ).last_hidden_state
+    finally:
+        config._attn_implementation = usual
     return hidden.flatten(0, 1)
 
 

@@ -21,6 +21,15 @@ Ints = NDArray[np.int64]
 PACKINGS = ("rows", "tree", "padded")
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A chain of cells, ``start`` to ``end``, of a packed row, and the ranges that its last cell sees, its own last."""
+
+    start: int
+    end: int
+    seen: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
     """One micro-batch of ``B`` packed rows of ``L`` cells.
@@ -28,12 +37,13 @@ class Packed:
     ``ids`` ``[B, L]``. ``positions`` and ``ends`` ``[B, L]`` are ``None`` where every packed row is one causal row from
     position 0; else cell ``j`` is seen by cell ``i`` of its packed row exactly if ``j <= i < ends[j]``. ``members`` are the indices
     of the rows in here, and ``cells[k][t]`` the flat cell (``b * L + column``) of token ``t`` of the k-th of them.
-    ``tokens`` counts the cells that hold a token.
+    ``runs`` say the same as ``ends``: the chains of each packed row. ``tokens`` counts the cells that hold a token.
     """
 
     ids: Ints
     positions: Ints | None
     ends: Ints | None
+    runs: tuple[tuple[Run, ...], ...]
     members: tuple[int, ...]
     cells: tuple[Ints, ...]
     tokens: int
@@ -48,24 +58,31 @@ class _Tree:
     ends: Ints
     members: list[int]
     cells: list[Ints]
+    runs: list[Run]
     size: int
     branches: bool
 
 
 def pack(
-    rows: Sequence[Ints], *, packing: str, tokens_per_batch: int, pair_cost: float = 0.0
+    rows: Sequence[Ints],
+    *,
+    packing: str,
+    tokens_per_batch: int,
+    pair_cost: float = 0.0,
+    run_cost: float = 0.0,
 ) -> list[Packed]:
     """Lay out ``rows`` (token ids, none empty) as micro-batches of at most ``tokens_per_batch`` cells each.
 
     A row longer than that gets a micro-batch of its own, and a trie may grow to twice its longest row. ``pair_cost`` is what one cell of an attention matrix
-    costs beside one token in the rest of the network: the price of a wider trie, whose mask is dense.
+    costs beside one token in the rest of the network: the price of a wider trie where its mask is dense.
+    ``run_cost`` is what a branch of a trie costs beside one token, where attention is computed branch by branch.
     """
     if packing not in PACKINGS:
         raise ConfigError(f"packing={packing!r} is unknown. {did_you_mean(packing, PACKINGS)}")
     if tokens_per_batch < 1:
         raise ConfigError(f"tokens_per_batch={tokens_per_batch!r}: expected 1 or more.")
     if packing == "tree":
-        trees = _fold(rows, tokens_per_batch, pair_cost)
+        trees = _fold(rows, tokens_per_batch, pair_cost, run_cost)
     else:
         trees = [_grow([index], rows) for index in range(len(rows))]
     if packing != "padded":
@@ -118,13 +135,14 @@ def _rectangle(trees: list[_Tree]) -> Packed:
         ids=ids,
         positions=positions,
         ends=ends,
+        runs=tuple(tuple(tree.runs) for tree in trees) if branches else (),
         members=tuple(member for tree in trees for member in tree.members),
         cells=tuple(cells),
         tokens=sum(tree.size for tree in trees),
     )
 
 
-def _fold(rows: Sequence[Ints], tokens_per_batch: int, pair_cost: float) -> list[_Tree]:
+def _fold(rows: Sequence[Ints], tokens_per_batch: int, pair_cost: float, run_cost: float) -> list[_Tree]:
     """Cut the rows, in lexical order, into tries: a row joins where what it shares outweighs the wider mask."""
     groups: list[list[int]] = []
     size, longest, last = 0, 0, np.empty(0, dtype=np.int64)
@@ -136,7 +154,7 @@ def _fold(rows: Sequence[Ints], tokens_per_batch: int, pair_cost: float) -> list
         if (
             groups
             and size + new <= max(tokens_per_batch, 2 * longest)
-            and _cost(size + new, pair_cost) < apart
+            and _cost(size + new, pair_cost) + run_cost < apart
         ):
             groups[-1].append(index)
             size += new
@@ -157,9 +175,9 @@ def _grow(group: list[int], rows: Sequence[Ints]) -> _Tree:
     if len(group) == 1:
         run = np.arange(len(first))
         whole = np.full(len(first), len(first))
-        return _Tree([first], [run], whole, group, [run], len(first), False)
+        return _Tree([first], [run], whole, group, [run], [_run(run[:0], 0, len(first))], len(first), False)
     ends = np.zeros(sum(len(rows[index]) for index in group), dtype=np.int64)
-    tree = _Tree([], [], ends, group, [], 0, True)
+    tree = _Tree([], [], ends, group, [], [], 0, True)
     path = np.empty(0, dtype=np.int64)  # the cells from the root to the end of the row before
     last = path
     for index in group:
@@ -169,12 +187,22 @@ def _grow(group: list[int], rows: Sequence[Ints]) -> _Tree:
         fresh = np.arange(tree.size, tree.size + len(row) - depth)
         tree.ids.append(row[depth:])
         tree.positions.append(np.arange(depth, len(row)))
+        if len(fresh):
+            tree.runs.append(_run(path[:depth], tree.size, tree.size + len(fresh)))
         path = np.concatenate([path[:depth], fresh])
         tree.cells.append(path)
         tree.size += len(fresh)
         last = row
     ends[path] = tree.size
     return tree
+
+
+def _run(ancestors: Ints, start: int, end: int) -> Run:
+    breaks = np.flatnonzero(np.diff(ancestors) != 1) + 1
+    seen = [(int(some[0]), int(some[-1]) + 1) for some in np.split(ancestors, breaks) if len(some)]
+    if seen and seen[-1][1] == start:  # the run goes on where its last ancestors stand
+        return Run(start, end, (*seen[:-1], (seen[-1][0], end)))
+    return Run(start, end, (*seen, (start, end)))
 
 
 def _shared(one: Ints, other: Ints) -> int:
