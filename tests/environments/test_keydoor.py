@@ -30,7 +30,7 @@ def test_oracle_takes_exactly_the_distance_and_every_step_makes_progress(world: 
         while True:
             result = env.step(env.parse(env.oracle()))
             rewards.append(result.reward)
-            assert result.scores == {"progress": 1.0}
+            assert result.scores == {"progress": 1.0, "closer": 1.0}
             if result.terminated:
                 break
         assert result.success is True

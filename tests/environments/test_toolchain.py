@@ -49,7 +49,7 @@ def test_reference_trace_has_the_asked_length_and_answers_the_question(turns: in
         assert len(task.reference_calls) == turns
         for call in task.reference_calls:
             result = env.step(env.parse(write_call(call)))
-            assert result.scores == {"valid": 1.0, "progress": 1.0}
+            assert result.scores == {"valid": 1.0, "progress": 1.0, "format": 1.0, "executed": 1.0}
             value = read(result.observation.text.removeprefix("result "))
             if call.name == "lookup":
                 table[call.arguments["item"]] = value

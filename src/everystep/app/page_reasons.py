@@ -46,17 +46,16 @@ def explainer(name: str | None, variant: str | None, config: Mapping[str, Any]) 
     if variant is not None:
         return computed(estimator(own["name"], variant), seed=seed)
     method = estimator(own["name"], own["variant"], **own["options"])
-    return _first_that_works(
-        computed(method, seed=seed, match_rms=options.get("match_rms"), check=True), stored()
-    )
+    given = {name: options.get(name) for name in ("match_rms", "process", "parts")}
+    return _first_that_works(computed(method, seed=seed, given=given, check=True), stored())
 
 
 def computed(
-    method: Estimator, *, seed: int = 0, match_rms: float | None = None, check: bool = False
+    method: Estimator, *, seed: int = 0, given: Mapping[str, Any] | None = None, check: bool = False
 ) -> Explain:
     """Return the function that computes the credit of whole iterations by ``method``.
 
-    Random blocks are drawn as training with ``seed`` has drawn them. ``check`` compares the root mean square of the credit with
+    ``given`` are arguments of ``assess`` that the run has used. Random blocks are drawn as training with ``seed`` has drawn them. ``check`` compares the root mean square of the credit with
     what the run has recorded, and adds a note where they differ.
     """
 
@@ -69,7 +68,7 @@ def computed(
             if not whole:
                 continue
             rng = np.random.default_rng(seed_of(seed, "iteration", iteration))
-            table, credit = assess(whole, method, rng=rng, match_rms=match_rms)
+            table, credit = assess(whole, method, rng=rng, **(given or {}))
             found.update(_reasons(table, credit, str(number)))
             if check and not _as_recorded(trace, phase, iteration, credit.diagnostics.rms):
                 off.append(iteration)

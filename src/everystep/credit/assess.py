@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from everystep.core.errors import ConfigError
 from everystep.core.records import Group, Trajectory
-from everystep.credit.columns import Columns, columns, with_scores
+from everystep.credit.columns import Columns, columns, with_rewards, with_scores
 from everystep.credit.grouping import FloatArray
 from everystep.credit.terms import Credit, Estimator, assign
 
@@ -26,16 +26,21 @@ def assess(
     scores: Mapping[str, npt.ArrayLike] | None = None,
     state: str = "anchor",
     undecided: float | None = None,
+    process: Mapping[str, float] | None = None,
+    parts: Mapping[str, float] | None = None,
 ) -> tuple[Columns, Credit]:
     """Assign credit to groups of trajectories, or loose ones; rows are in their order.
 
     ``scores`` are further step scores, one number a row (verdicts, a critic's ``value``). Scores of matched tool calls
-    are computed when the estimator reads them. The other arguments are those of ``columns`` and ``assign``.
+    are computed when they are read. ``process`` and ``parts`` add step scores to rewards and outcomes (see
+    ``with_rewards``). The other arguments are those of ``columns`` and ``assign``.
     """
     table = with_scores(columns(groups, state=state, undecided=undecided), scores or {})
-    for name in estimator.scores:
+    for name in dict.fromkeys((*estimator.scores, *(process or {}), *(parts or {}))):
         if name in MATCHED and name not in table.scores:
             table = with_scores(table, {name: _matched(groups, MATCHED[name])})
+    if process or parts:
+        table = with_rewards(table, process=process or {}, parts=parts or {})
     return table, assign(table, estimator, rng=rng, match_rms=match_rms)
 
 

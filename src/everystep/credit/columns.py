@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.core.records import End, Group, Level, Trajectory, Verdict
-from everystep.credit.grouping import BoolArray, FloatArray, IntArray, dense, pair, time_order
+from everystep.credit.grouping import BoolArray, FloatArray, IntArray, count, dense, pair, time_order, total
 
 TERMINATED = frozenset({End.DONE, End.FAILED})
 """Ends by the task's own rules. All others cut a trajectory off, so that a value may follow."""
@@ -258,6 +258,35 @@ def with_scores(source: Columns, scores: Mapping[str, npt.ArrayLike]) -> Columns
     for name, array in arrays.items():
         _check_length(f"score {name!r}", array.shape, source.size)
     return replace(source, scores={**source.scores, **arrays})
+
+
+def with_rewards(
+    source: Columns, *, process: Mapping[str, float] | None = None, parts: Mapping[str, float] | None = None
+) -> Columns:
+    """Add step scores to rewards and outcomes, by name and weight.
+
+    A score of ``process`` is added to the reward of its row, and its sum to the outcome. A score of ``parts`` adds
+    its mean over the trajectory's rows to the outcome, and to the reward of the last row: a share such as executed calls of all calls.
+    A row without the score does not count; a trajectory without any gets 0. An unknown name raises ``ConfigError``.
+    """
+    if source.segment_S is not None:
+        raise ConfigError("rewards are added to whole steps; call `with_rewards` before `split_segments`.")
+    owner = source.trajectory_S
+    size = int(owner.max()) + 1 if source.size else 0
+    reward_S, outcome_S = source.reward_S.copy(), source.outcome_S.copy()
+    for name, weight in (process or {}).items():
+        added_S = weight * np.nan_to_num(source.score(name))
+        reward_S += added_S
+        outcome_S += total(added_S, owner, size)[owner]
+    order = time_order(owner, source.turn_S)
+    last_S = order[np.flatnonzero(np.diff(owner[order], append=-1))]
+    for name, weight in (parts or {}).items():
+        score_S = source.score(name)
+        known = count(owner[~np.isnan(score_S)], size)
+        mean = weight * total(np.nan_to_num(score_S), owner, size) / np.maximum(known, 1)
+        reward_S[last_S] += mean[owner[last_S]]
+        outcome_S += mean[owner]
+    return replace(source, reward_S=reward_S, outcome_S=outcome_S)
 
 
 def verdict_scores(source: Columns, verdicts: Iterable[Verdict], *, judge: str) -> FloatArray:

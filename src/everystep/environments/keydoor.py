@@ -157,12 +157,13 @@ class KeyDoor:
         nonce = _mix(state.nonce, word) if self.nonce else 0
         after = State(layout, cell, held, nonce)
         solved = bool(held & 1) and cell == layout.door
+        progress = float(_distance(state) - _distance(after))
         return Outcome(
             state=after,
             reward=REWARD if solved else 0.0,
             over=solved,
             success=True if solved else None,
-            scores={"progress": float(_distance(state) - _distance(after))},
+            scores={"progress": progress, "closer": float(progress > 0)},
             reason=reason,
         )
 

@@ -8,6 +8,7 @@ vocabulary holds numbers of any length, and ``digits`` makes them too long to re
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -26,15 +27,13 @@ from everystep.environments.numerals import read, spell
 
 ITEMS = ("fig", "pear", "plum", "lime", "date", "kiwi", "corn", "bean")
 OPERATIONS = {"add": "plus", "subtract": "minus", "multiply": "times"}
-PARTIAL = 0.5
-"""An answer that equals the k-th of n results, not the last, earns ``PARTIAL * k / n``."""
-
 _CALL = re.compile(r"call\s+([a-z]+)\s*\(([^()]*)\)", re.ASCII)
 _ANSWER = re.compile(r"answer\s+(.+)", re.ASCII)
 _RULES = (
     "work from left to right . tools : call lookup ( item = NAME ) , call add ( a = N , b = N ) , "
     "call subtract ( a = N , b = N ) , call multiply ( a = N , b = N ) . then : answer N ."
 )
+_NO_TOOLS = "work from left to right . there are no tools : answer N ."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +58,26 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolChain:
-    """Options: ``turns``, the tool calls that a task needs; ``digits`` of its operands; ``items`` in the table;
-    ``mode`` ``choose`` lists up to ``choices`` admissible actions (the right one, the rest distractors), ``free`` takes
-    any text; ``horizon`` 0 means ``2 * turns + 2``.
+    """Options: ``turns``, the tool calls that a task needs, or at most needs where ``fewest`` is given; ``digits`` of its
+    operands; ``items`` in the table, which the instruction tells if it is ``shown``; ``mode`` ``choose`` lists up to ``choices``
+    admissible actions (the right one, the rest distractors), ``free`` takes any text; ``horizon`` 0 means ``2 * turns + 2``.
+
+    ``answers``: so many answers can be chosen at any time, the right one and slips, beside the ``choices``: when to stop calling
+    tools is the agent's decision, and a guess is right once in ``answers``. ``tools=False`` leaves only those: the table must be shown.
+    ``partial``: an answer that equals the k-th of n results, not the last, earns ``partial * k / n``.
     """
 
     turns: int = 3
+    fewest: int = 0
     digits: int = 2
     items: int = 4
     mode: str = "choose"
     choices: int = 6
     horizon: int = 0
+    answers: int = 0
+    shown: bool = False
+    tools: bool = True
+    partial: float = 0.5
 
     name: ClassVar[str] = "toolchain"
     summary: ClassVar[str] = (
@@ -82,8 +90,20 @@ class ToolChain:
         check_range(self.name, "items", self.items, 2, len(ITEMS))
         check_range(self.name, "choices", self.choices, 2, 64)
         check_range(self.name, "horizon", self.horizon, 0, 1_000_000)
+        check_range(self.name, "fewest", self.fewest, 0, self.turns)
+        check_range(self.name, "answers", self.answers, 0, 9)
+        check_range(self.name, "partial", self.partial, 0, 1)
         if self.mode not in ("choose", "free"):
             raise ConfigError(f"toolchain: mode is {self.mode!r}; it must be 'choose' or 'free'.")
+        if self.answers == 1 or (self.answers and self.mode == "free"):
+            raise ConfigError(
+                f"toolchain: answers is {self.answers!r} in mode {self.mode!r}; it must be 0, or 2 or more in mode 'choose'."
+            )
+        if not self.tools and not (self.shown and (self.answers or self.mode == "free")):
+            raise ConfigError(
+                "toolchain: without tools the table must be shown (shown=true), and in mode 'choose' there must be answers "
+                "to choose from (answers=4)."
+            )
 
     @property
     def max_steps(self) -> int:
@@ -107,10 +127,10 @@ class ToolChain:
             split=split,
             index=index,
             seed=seed,
-            instruction=f"{problem.question} . {_RULES}",
+            instruction=self._instruction(problem),
             reference=problem.results[-1],
             reference_calls=tuple(call for text in problem.calls for call in self.parse(text).calls),
-            tags={"turns": str(self.turns), "digits": str(self.digits)},
+            tags={"turns": str(len(problem.calls)), "digits": str(self.digits)},
         )
 
     def start(self, task: Task) -> State:
@@ -120,8 +140,11 @@ class ToolChain:
     def observe(self, state: State, note: str = "") -> Observation:
         """Show the last result; the anchor is the set of calls made so far."""
         anchor = " ; ".join(sorted(text for text, _ in state.known)) or "start"
-        listed = _choices(state.problem, state.known, self.choices) if self.mode == "choose" else None
-        return Observation(text=note or "no result yet", anchor=anchor, admissible=listed)
+        return Observation(
+            text=note or "no result yet",
+            anchor=anchor,
+            admissible=self._listed(state) if self.mode == "choose" else None,
+        )
 
     def parse(self, text: str) -> Action:
         """Read ``call TOOL ( NAME = VALUE , ... )`` or ``answer NUMBER``, strictly but for spaces."""
@@ -139,35 +162,51 @@ class ToolChain:
 
     def advance(self, state: State, action: Action) -> Outcome[State]:
         """Run a tool, or take the answer, which ends the episode with a reward from 0 to 1."""
-        if not action.valid:
-            return _failed(state, action.reason or "not an action of this world")
         read_again = self.parse(action.text)
-        if not read_again.valid:
-            return _failed(state, read_again.reason or "not an action of this world")
+        if not (action.valid and read_again.valid):
+            reason = action.reason or read_again.reason or "not an action of this world"
+            return _failed(state, reason, {"format": 0.0})
         call = read_again.calls[0] if read_again.calls else None
         answer = None if call else read(action.text.strip().removeprefix("answer"))
         text = write_call(call) if call else f"answer {spell(answer or 0)}"
-        if self.mode == "choose" and text not in _choices(state.problem, state.known, self.choices):
-            return _failed(state, "not among the choices")
+        if self.mode == "choose" and text not in self._listed(state):
+            return _failed(state, "not among the choices", {"format": 1.0})
         if call is None:
-            return _answered(state, answer)
-        result = _run(state.problem, call)
+            return _answered(state, answer, self.partial)
+        result = _run(state.problem, call) if self.tools else "there are no tools"
         if isinstance(result, str):
-            return _failed(state, result)
+            return _failed(state, result, {"format": 1.0, "executed": 0.0})
         after = State(state.problem, state.known | {(text, result)})
         progress = float(_missing(state) - _missing(after))
         return Outcome(
-            state=after, note=f"result {spell(result)}", scores={"valid": 1.0, "progress": progress}
+            state=after,
+            note=f"result {spell(result)}",
+            scores={"valid": 1.0, "progress": progress, "format": 1.0, "executed": 1.0},
         )
 
     def oracle(self, state: State) -> str:
         """Return the next reference call that was not made yet, or the answer."""
         made = {text for text, _ in state.known}
-        following = (text for text in state.problem.calls if text not in made)
+        following = (text for text in state.problem.calls if text not in made and self.tools)
         return next(following, f"answer {spell(state.problem.results[-1])}")
 
+    def _listed(self, state: State) -> tuple[str, ...]:
+        answers = _slips(state.problem, self.answers) if self.answers else ()
+        calls = _choices(state.problem, state.known, self.choices) if self.tools else ()
+        return tuple(sorted({*answers, *calls}))
+
+    def _instruction(self, problem: Problem) -> str:
+        told = " , ".join(f"{name} {spell(value)}" for name, value in problem.table)
+        parts = [
+            problem.question,
+            f"table : {told}" if self.shown else "",
+            _RULES if self.tools else _NO_TOOLS,
+        ]
+        return " . ".join(part for part in parts if part)
+
     def _problem(self, seed: int) -> Problem:
-        return _problem(self.turns, self.digits, self.items, seed)
+        turns = Random(f"turns {seed}").randint(self.fewest, self.turns) if self.fewest else self.turns
+        return _problem(turns, self.digits, self.items, seed)
 
     @staticmethod
     def _content(problem: Problem) -> str:
@@ -222,21 +261,31 @@ def _apply(operation: str, a: int, b: int) -> int:
     return a + b if operation == "add" else a - b if operation == "subtract" else a * b
 
 
-def _failed(state: State, reason: str) -> Outcome[State]:
-    return Outcome(state=state, note=f"error {reason}", reason=reason, scores={"valid": 0.0, "progress": 0.0})
+def _failed(state: State, reason: str, scores: Mapping[str, float]) -> Outcome[State]:
+    return Outcome(
+        state=state,
+        note=f"error {reason}",
+        reason=reason,
+        scores={"valid": 0.0, "progress": 0.0, **scores},
+    )
 
 
-def _answered(state: State, answer: int | None) -> Outcome[State]:
+def _answered(state: State, answer: int | None, partial: float) -> Outcome[State]:
     results = state.problem.results
     right = answer == results[-1]
     reached = max((k for k, result in enumerate(results, start=1) if result == answer), default=0)
     return Outcome(
         state=state,
         note="right" if right else "wrong",
-        reward=1.0 if right else PARTIAL * reached / len(results),
+        reward=1.0 if right else partial * reached / len(results),
         over=True,
         success=right,
-        scores={"valid": 1.0, "progress": float(_missing(state)) if right else 0.0},
+        scores={
+            "valid": 1.0,
+            "progress": float(_missing(state)) if right else 0.0,
+            "format": 1.0,
+            "answer": float(right),
+        },
     )
 
 
@@ -302,6 +351,21 @@ def _choices(problem: Problem, known: frozenset[tuple[str, int]], count: int) ->
     pool = _distractors(problem, known)
     others = [text for kind in rng.sample(pool, min(count, len(pool))) if (text := _spelled(kind)) != right]
     return tuple(sorted([right, *others[: count - 1]]))
+
+
+@lru_cache(maxsize=4096)
+def _slips(problem: Problem, count: int) -> tuple[str, ...]:
+    """Return the right answer and others that differ from it in one digit, each at a place of its own where there are enough."""
+    right = problem.results[-1]
+    rng = Random(f"answers {problem.seed}")
+    told = str(right)
+    found = {right}
+    for place in rng.sample(range(len(told)), len(told)) * count:
+        if len(found) == count:
+            break
+        digits = [digit for digit in "0123456789"[place == 0 :] if digit != told[place]]
+        found.add(int(told[:place] + rng.choice(digits) + told[place + 1 :]))
+    return tuple(f"answer {spell(value)}" for value in sorted(found))
 
 
 def _distractors(

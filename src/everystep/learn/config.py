@@ -30,7 +30,7 @@ class Training:
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
     demonstration_errors: float = 0.85
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
-    demonstration_habit: str | None = None
+    demonstration_habit: str | None = "forward"
     """What the demonstrator does instead where that is admissible; by default a random other action."""
     turn_updates: int = 1800
     """Updates of the imitation on single turns, which come first: a small model learns to read there."""
@@ -59,6 +59,10 @@ class Training:
     """Passes over each iteration's rollouts."""
     minibatches: int = 1
     """Updates a pass."""
+    process: dict[str, float] = field(default_factory=dict)
+    """Step scores of the environment that are added to the rewards, with their weights, such as closer=0.1."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Step scores whose mean over an episode is added to its outcome, with their weights, such as executed=1."""
     match_rms: float | None = None
     """Rescale the advantages of each iteration to this root mean square: the control arm of a comparison."""
 

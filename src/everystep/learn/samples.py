@@ -6,8 +6,9 @@ write stays in the context with weight 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from everystep.core.errors import LearnerError
 from everystep.core.records import Sample, Span, SpanKind, Step, TokenRecord, Trajectory
@@ -30,6 +31,7 @@ def sample_of(
     *,
     forced: bool = False,
     agent: str | None = None,
+    tool_output: bool = False,
     reference_logprobs: Sequence[float] | None = None,
 ) -> Sample:
     """Return ``trajectory`` as one sample for a policy loss.
@@ -37,11 +39,18 @@ def sample_of(
     ``credit`` is one number a step, by step id or in order. Sampled tokens get their span's weight and their
     step's credit as the advantage; all others weight 0. A token with a single allowed id was no choice, has no
     gradient, and gets weight 0 too unless ``forced``. ``agent`` trains that agent's steps only.
+    ``tool_output`` lifts the mask from what tools wrote, as if the model had: the wrong way, for comparisons. Such a token gets
+    the credit of the step that reads it, and log-probability NaN, since it was not sampled: see ``with_logprobs``.
     ``reference_logprobs`` (one a token, from ``Learner.score``) adds the reference stream on the same tokens.
 
     Raises ``LearnerError`` for a step without tokens or credit, and for steps of several temperatures.
     """
-    row = _join(trajectory, lambda step: 1.0 if agent in (None, step.agent) else 0.0, forced=forced)
+    row = _join(
+        trajectory,
+        lambda step: 1.0 if agent in (None, step.agent) else 0.0,
+        forced=forced,
+        tool_output=tool_output,
+    )
     given = _credits(trajectory, credit, agent)
     advantage = tuple(
         given[step] if weight else 0.0 for step, weight in zip(row.step_of, row.weight, strict=True)
@@ -59,6 +68,12 @@ def sample_of(
         temperature=_temperature(trajectory),
         rollout=trajectory.id,
     )
+
+
+def with_logprobs(sample: Sample, logprobs: Sequence[float]) -> Sample:
+    """Fill log-probabilities that were not recorded with those of the current weights (from ``Learner.score``)."""
+    filled = (new if math.isnan(old) else old for old, new in zip(sample.logprobs, logprobs, strict=True))
+    return replace(sample, logprobs=tuple(filled))
 
 
 def supervised_sample(
@@ -85,7 +100,9 @@ def supervised_sample(
     )
 
 
-def _join(trajectory: Trajectory, weigh: Callable[[Step], float], *, forced: bool) -> _Row:
+def _join(
+    trajectory: Trajectory, weigh: Callable[[Step], float], *, forced: bool, tool_output: bool = False
+) -> _Row:
     row = _Row()
     for number, step in enumerate(trajectory.steps):
         tokens = step.tokens
@@ -95,7 +112,7 @@ def _join(trajectory: Trajectory, weigh: Callable[[Step], float], *, forced: boo
                 "Roll out with a sampler that records tokens, or leave the trajectory out."
             )
         _check(step, tokens)
-        _append(row, number, tokens, weigh(step), forced=forced)
+        _append(row, number, tokens, weigh(step), forced=forced, tool_output=tool_output)
     if not row.ids:
         raise LearnerError(f"trajectory {trajectory.id!r} has no steps. Leave it out.")
     if row.weight[0]:
@@ -104,15 +121,18 @@ def _join(trajectory: Trajectory, weigh: Callable[[Step], float], *, forced: boo
     return row
 
 
-def _append(row: _Row, number: int, tokens: TokenRecord, weight: float, *, forced: bool) -> None:
+def _append(
+    row: _Row, number: int, tokens: TokenRecord, weight: float, *, forced: bool, tool_output: bool
+) -> None:
     drawn = 0
     for span in tokens.spans:
         size, start = span.end - span.start, len(row.ids)
         row.ids.extend(tokens.ids[span.start : span.end])
         if span.kind is not SpanKind.SAMPLED:
-            row.weight.extend([0.0] * size)
-            row.logprobs.extend([0.0] * size)
-            row.step_of.extend([-1] * size)
+            trained = tool_output and span.kind is SpanKind.TOOL and weight != 0
+            row.weight.extend([weight if trained else 0.0] * size)
+            row.logprobs.extend([math.nan if trained else 0.0] * size)
+            row.step_of.extend([number if trained else -1] * size)
             continue
         row.weight.extend([span.weight * weight] * size)
         row.logprobs.extend(tokens.logprobs[drawn : drawn + size])

@@ -27,7 +27,7 @@ from everystep.learn.config import Training
 from everystep.learn.heldout import held_out
 from everystep.learn.learner import LocalLearner
 from everystep.learn.policy import update
-from everystep.learn.samples import sample_of, supervised_sample
+from everystep.learn.samples import sample_of, supervised_sample, with_logprobs
 from everystep.learn.schedules import scale
 from everystep.learn.setup import TINY, Setup, learner_of, load_start, model_of, setup_of
 from everystep.learn.warm import FIRST_DEMONSTRATION, demonstrate, imitate, turns_of
@@ -49,10 +49,14 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What a recipe adds to the loop: how credit is given, and the loss it is used in."""
+    """What a recipe adds to the loop: how credit is given, and the loss it is used in.
+
+    ``tool_output`` trains what tools wrote as if the model had: for comparisons with the right way only.
+    """
 
     estimator: Estimator
     loss: Loss
+    tool_output: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,12 +253,19 @@ class _Run:
             self.method.estimator,
             rng=np.random.default_rng(seed),
             match_rms=self.config.match_rms,
+            process=self.config.process,
+            parts=self.config.parts,
         )
         starts = np.cumsum([0, *(len(one.steps) for one in trajectories)])
         samples = []
         for trajectory, start in zip(trajectories, starts, strict=False):
             values = credit.value_S[start : start + len(trajectory.steps)].tolist()
-            samples.append(sample_of(trajectory, values))
+            samples.append(sample_of(trajectory, values, tool_output=self.method.tool_output))
+        if self.method.tool_output:
+            current = self.learner.score(samples)
+            samples = [
+                with_logprobs(sample, one.logprobs) for sample, one in zip(samples, current, strict=True)
+            ]
         if self.reference is not None:
             scored = self.reference.score(samples)
             samples = [
