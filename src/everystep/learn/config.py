@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from everystep.core.errors import ConfigError
+from everystep.core.errors import ConfigError, did_you_mean
 from everystep.core.protocols import Loss
 from everystep.core.records import Json
+from everystep.learn.schedules import SCHEDULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,12 @@ class Training:
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(f"{name} is {value!r}; it must be {least} or more.")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ConfigError(f"max_steps is {self.max_steps!r}; it must be 1 or more, or be left out.")
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(f"schedule is {self.schedule!r}. {did_you_mean(self.schedule, SCHEDULES)}")
+        if self.lora_rank and self.model.startswith("tiny:"):
+            raise ConfigError("lora_rank needs a checkpoint to adapt; a tiny model trains all its weights.")
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature!r}; training needs a temperature above 0.")
         if self.minibatches > self.tasks * self.group_size:
