@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from everystep.core.errors import WorldError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Sampler, Sampling
 from everystep.core.records import Trajectory
 from everystep.learn.setup import Setup
-from everystep.run.measure import summary, wilson
+from everystep.run.measure import reasons, summary, wilson
 from everystep.run.rollout import jobs_of, rollout
 
 
@@ -14,7 +15,8 @@ def held_out(setup: Setup, sampler: Sampler, *, name: str) -> tuple[dict[str, fl
     """Test on the held-out tasks, once at the training temperature and once greedily.
 
     The tasks and the seeds are the same at every test, and its steps are not charged to training.
-    Returns the numbers and the trajectories at the training temperature.
+    Broken episodes do not count. Returns the numbers and the trajectories at the training temperature; raises
+    ``WorldError`` when every episode broke.
     """
     config = setup.config
     size = setup.world.size("test")
@@ -35,7 +37,10 @@ def held_out(setup: Setup, sampler: Sampler, *, name: str) -> tuple[dict[str, fl
             ledger=Ledger(),
         )
         values = summary(trajectories)
-        low, high = wilson(values["success"], count)
+        whole = round(count * (1 - values["errors"]))
+        if whole == 0:
+            raise WorldError(f"every held-out episode broke: {reasons(trajectories)}.")
+        low, high = wilson(values["success"], whole)
         numbers |= {
             f"{label}_success": values["success"],
             f"{label}_low": low,

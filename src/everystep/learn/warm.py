@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from everystep.core.errors import WorldError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Learner, Loss, Sampling
 from everystep.core.records import End, Sample, Trajectory
 from everystep.learn.schedules import scale
 from everystep.learn.setup import Setup
 from everystep.run.demonstrate import demonstrator
+from everystep.run.measure import reasons
 from everystep.run.rollout import jobs_of, rollout, seed_of
 
 WARM_SHARE = 20
@@ -27,13 +29,13 @@ def demonstrate(setup: Setup, ledger: Ledger) -> list[Trajectory]:
     """Return the demonstrations of a run, without tokens. They are the same for the same seed.
 
     Their tasks come from the end of the training split's numbers, apart from those of the
-    reinforcement where the split allows it.
+    reinforcement where the split allows it. Raises ``WorldError`` when not one could be made.
     """
     config = setup.config
     if not config.demonstrations:
         return []
     size = setup.world.size("train")
-    first = 0 if size is not None else FIRST_DEMONSTRATION
+    first = FIRST_DEMONSTRATION if size is None else -config.demonstrations
     tasks = [
         setup.world.task("train", (first + index) % (size or 1 << 29))
         for index in range(config.demonstrations)
@@ -48,7 +50,10 @@ def demonstrate(setup: Setup, ledger: Ledger) -> list[Trajectory]:
         ledger=ledger,
     )
     ledger.add(demonstrations=len(trajectories))
-    return [one for one in trajectories if one.end is not End.ERROR and one.steps]
+    whole = [one for one in trajectories if one.end is not End.ERROR and one.steps]
+    if not whole:
+        raise WorldError(f"no demonstration could be made: {reasons(trajectories)}")
+    return whole
 
 
 def turns_of(trajectories: Sequence[Trajectory]) -> list[Trajectory]:

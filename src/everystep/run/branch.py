@@ -19,7 +19,7 @@ from everystep.core.ledger import Ledger
 from everystep.core.protocols import Forks, Generation, Sampler, Sampling
 from everystep.core.records import Observation, Step, Trajectory
 from everystep.run.hosts import Hosts, LocalHosts
-from everystep.run.rollout import Episode, Job, Limits, rollout, seed_of
+from everystep.run.rollout import Episode, Job, Limits, count_usage, rollout, seed_of
 
 Chooser = Callable[[Sequence[Step]], int]
 """Given executed candidates of one state, the number of the one to go on with."""
@@ -50,41 +50,43 @@ def branch(
         raise ConfigError(f"width is {width!r}; it must be 1 or more.")
     forks = _forks(sampler)
     ledger = ledger or Ledger()
-    observation = _started(hosts, job)
-    episode = Episode(job, limits, constrain, observation)
+    names = [f"{job.id}~{number}" for number in range(width)]
     candidates: dict[str | None, tuple[Step, ...]] = {}
-    while episode.end is None:
-        request, state = episode.request(), hosts.snapshot(job.id)
-        names = [f"{job.id}~{number}" for number in range(width)]
-        if episode.steps:
-            for name in names:
-                forks.fork(job.id, name)
-        generations = sampler.sample(
-            [
-                replace(request, session=name, seed=seed_of(request.seed, number))
-                for number, name in enumerate(names)
-            ],
-            sampling,
-        )
-        tried = [
-            _try(hosts, episode, state, generation, number) for number, generation in enumerate(generations)
-        ]
-        ledger.add(environment_steps=width, candidate_steps=width)
-        made = [number for number, (copy, _) in enumerate(tried) if len(copy.steps) > len(episode.steps)]
-        if not made:
-            episode = tried[0][0]
-            break
-        steps = tuple(tried[number][0].steps[-1] for number in made)
-        candidates[episode.steps[-1].id if episode.steps else None] = steps
-        winner = made[choose(steps)]
-        episode, after = tried[winner]
-        sampler.release([job.id])
-        forks.fork(names[winner], job.id)
-        sampler.release(names)
-        if after is not None:
-            hosts.restore(job.id, after)
-    hosts.stop([job.id])
-    sampler.release([job.id])
+    try:
+        episode = Episode(job, limits, constrain, _started(hosts, job))
+        while episode.end is None:
+            request, state = episode.request(), hosts.snapshot(job.id)
+            if episode.steps:
+                for name in names:
+                    forks.fork(job.id, name)
+            generations = sampler.sample(
+                [
+                    replace(request, session=name, seed=seed_of(request.seed, number))
+                    for number, name in enumerate(names)
+                ],
+                sampling,
+            )
+            tried = []
+            for number, generation in enumerate(generations):
+                count_usage(ledger, generation)
+                tried.append(_try(hosts, episode, state, generation, number))
+            made = [number for number, (copy, _) in enumerate(tried) if len(copy.steps) > len(episode.steps)]
+            ledger.add(environment_steps=len(made), candidate_steps=len(made))
+            if not made:
+                episode = tried[0][0]
+                break
+            steps = tuple(tried[number][0].steps[-1] for number in made)
+            candidates[episode.steps[-1].id if episode.steps else None] = steps
+            winner = made[choose(steps)]
+            episode, after = tried[winner]
+            sampler.release([job.id])
+            forks.fork(names[winner], job.id)
+            sampler.release(names)
+            if after is not None:
+                hosts.restore(job.id, after)
+    finally:
+        hosts.stop([job.id])
+        sampler.release([job.id, *names])
     ledger.add(episodes=1)
     return Branched(trajectory=episode.trajectory(), candidates=candidates)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,9 +16,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from everystep.core.errors import WorldError
+from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Environment, Oracle, Snapshots, Transition, World
 from everystep.core.records import Action, Observation, Task
+
+START_S = 120.0
+"""Seconds that a worker may take to start: the libraries of its world are loaded in it."""
+_READY = "ready"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +64,15 @@ class LocalHosts:
         return [self._start(slot, task) for slot, task in episodes]
 
     def _start(self, slot: str, task: Task) -> Observation | WorldError:
-        environment = self._free.pop() if self._free else self.world.make()
+        if slot in self._live:
+            return WorldError(f"episode {slot!r} is running already. Stop it first, or name another.")
+        environment = None
         try:
+            environment = self._free.pop() if self._free else self.world.make()
             observation = environment.reset(task)
         except Exception as error:
+            if environment is not None:
+                _close(environment)
             return _broken(f"resetting task {task.id!r}", error)
         self._live[slot] = environment
         return observation
@@ -72,28 +82,34 @@ class LocalHosts:
         return [self._act(slot, text) for slot, text in texts]
 
     def _act(self, slot: str, text: str) -> Acted | WorldError:
-        environment = self._live[slot]
+        environment = self._live.get(slot)
+        if environment is None:
+            return _not_running(slot)
         try:
             action = environment.parse(text)
             transition = environment.step(action)
+            if not transition.valid and action.valid:
+                action = replace(action, valid=False, reason=transition.reason)
         except Exception as error:
-            del self._live[slot]
+            _close(self._live.pop(slot))
             return _broken(f"acting {text[:80]!r} in episode {slot!r}", error)
-        if not transition.valid and action.valid:
-            action = replace(action, valid=False, reason=transition.reason)
         return Acted(action=action, transition=transition)
 
     def oracle(self, slots: Sequence[str]) -> list[str | WorldError]:
         """Return the oracle's next action in each slot."""
         answers: list[str | WorldError] = []
         for slot in slots:
-            environment = self._live[slot]
-            if not isinstance(environment, Oracle):
-                raise WorldError(f"environment {self.world.name!r} has no oracle; use other demonstrations.")
-            try:
-                answers.append(environment.oracle())
-            except Exception as error:
-                answers.append(_broken(f"asking the oracle in episode {slot!r}", error))
+            environment = self._live.get(slot)
+            if environment is None:
+                answers.append(_not_running(slot))
+            elif not isinstance(environment, Oracle):
+                none = f"environment {self.world.name!r} has no oracle; use other demonstrations."
+                answers.append(WorldError(none))
+            else:
+                try:
+                    answers.append(environment.oracle())
+                except Exception as error:
+                    answers.append(_broken(f"asking the oracle in episode {slot!r}", error))
         return answers
 
     def snapshot(self, slot: str) -> Any:
@@ -107,7 +123,9 @@ class LocalHosts:
         return self._snapshots(slot).restore(state)
 
     def _snapshots(self, slot: str) -> Snapshots:
-        environment = self._live[slot]
+        environment = self._live.get(slot)
+        if environment is None:
+            raise _not_running(slot)
         if not isinstance(environment, Snapshots):
             raise WorldError(
                 f"environment {self.world.name!r} has no snapshots, so it cannot branch. "
@@ -125,10 +143,18 @@ class LocalHosts:
     def close(self) -> None:
         """Close every environment."""
         for environment in (*self._live.values(), *self._free):
-            with contextlib.suppress(Exception):
-                environment.close()
+            _close(environment)
         self._live.clear()
         self._free.clear()
+
+
+def _close(environment: Environment) -> None:
+    with contextlib.suppress(Exception):
+        environment.close()
+
+
+def _not_running(slot: str) -> WorldError:
+    return WorldError(f"episode {slot!r} is not running. Start it first.")
 
 
 def _broken(doing: str, error: Exception) -> WorldError:
@@ -140,16 +166,22 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     slots: set[str] = field(default_factory=set)
+    ready: bool = False
 
 
 class WorkerHosts:
     """Environments in worker processes. A worker that dies or is silent for ``timeout_s`` is replaced.
 
-    Each answer may take ``timeout_s`` seconds for the whole share of a worker. The episodes of a lost
-    worker answer ``WorldError``; those of the others go on.
+    Each answer may take ``timeout_s`` seconds for the whole share of a worker, and its start ``START_S``. The
+    episodes of a lost worker answer ``WorldError``; those of the others go on. The workers are spawned: a script
+    that makes them needs ``if __name__ == "__main__":``.
     """
 
     def __init__(self, world: World, *, workers: int = 2, timeout_s: float = 60.0) -> None:
+        if workers < 1 or not timeout_s > 0:
+            raise ConfigError(
+                f"workers is {workers!r} and timeout_s {timeout_s!r}; expected 1 or more, and above 0."
+            )
         self.world = world
         self.timeout_s = timeout_s
         self._context = multiprocessing.get_context("spawn")
@@ -172,6 +204,8 @@ class WorkerHosts:
     def start(self, episodes: Sequence[tuple[str, Task]]) -> list[Observation | WorldError]:
         """Reset an environment for each ``(slot, task)``, on the least loaded workers."""
         for slot, _ in episodes:
+            if slot in self._of:
+                continue  # its worker refuses to start it twice
             number = min(range(len(self._workers)), key=lambda n: len(self._workers[n].slots))
             self._workers[number].slots.add(slot)
             self._of[slot] = number
@@ -216,9 +250,10 @@ class WorkerHosts:
         pending: dict[Connection, int] = {}
         for number, positions in shares.items():
             try:
+                self._await_start(self._workers[number])
                 self._workers[number].pipe.send((verb, [arguments[p] for p in positions]))
                 pending[self._workers[number].pipe] = number
-            except (BrokenPipeError, OSError):
+            except (EOFError, OSError):
                 self._lose(number, "died", positions, answers)
         deadline = time.monotonic() + self.timeout_s
         while pending:
@@ -236,6 +271,13 @@ class WorkerHosts:
                     self._lose(number, f"was silent for {self.timeout_s} s", shares[number], answers)
                 break
         return answers
+
+    def _await_start(self, worker: _Worker) -> None:
+        """Wait until a new worker says that it is there, so that its start is not taken for a silence."""
+        if not worker.ready:
+            if not worker.pipe.poll(START_S):
+                raise EOFError
+            worker.ready = worker.pipe.recv() == _READY
 
     def _lose(self, number: int, why: str, positions: Sequence[int], answers: list[Any]) -> None:
         worker = self._workers[number]
@@ -270,12 +312,15 @@ class WorkerHosts:
 
 
 def _serve(pipe: Connection, world: World) -> None:
-    """Answer the parent until it closes the pipe. Runs in a worker process."""
+    """Answer the parent until it closes the pipe. Runs in a worker process; Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     hosts = LocalHosts(world)
+    with contextlib.suppress(OSError):
+        pipe.send(_READY)
     while True:
         try:
             verb, arguments = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, OSError):
             return
         if verb == "close":
             hosts.close()
@@ -298,7 +343,7 @@ def _answer(hosts: LocalHosts, verb: str, argument: tuple[Any, ...]) -> Any:
                 return hosts.restore(argument[0], argument[1])
             case _:
                 return hosts.stop(argument)
-    except KeyError:
-        return WorldError(f"episode {argument[0]!r} is not running.")
     except WorldError as error:
         return error
+    except Exception as error:
+        return _broken(f"answering {verb!r} in episode {argument[0]!r}", error)

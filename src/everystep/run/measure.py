@@ -26,6 +26,12 @@ def summary(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     }
 
 
+def reasons(trajectories: Sequence[Trajectory], most: int = 3) -> str:
+    """Return some of the different errors of broken episodes, for a message."""
+    found = sorted({one.error for one in trajectories if one.error is not None})
+    return "; ".join(found[:most])
+
+
 def wilson(share: float, trials: int) -> tuple[float, float]:
     """Return the ends of the 95 % Wilson score interval of a success rate (Wilson 1927).
 

@@ -9,13 +9,23 @@ waiting).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.ledger import Ledger
-from everystep.core.protocols import AsyncSampler, Generation, Primes, Request, Sampler, Sampling, Turn
+from everystep.core.protocols import (
+    AsyncSampler,
+    Generation,
+    Primes,
+    Request,
+    Sampler,
+    Sampling,
+    Transition,
+    Turn,
+)
 from everystep.core.records import End, Message, Observation, Step, Stop, Task, Trajectory
 from everystep.run.hosts import Acted, Hosts
 
@@ -43,6 +53,12 @@ class Limits:
     max_steps: int
     invalid: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.max_steps < 1 or (self.invalid is not None and self.invalid < 1):
+            raise ConfigError(
+                f"max_steps is {self.max_steps!r} and invalid {self.invalid!r}; each must be 1 or more."
+            )
+
 
 def seed_of(*parts: object) -> int:
     """Return a stable 63-bit seed from its parts (run seed, task, sample, step).
@@ -57,20 +73,27 @@ def seed_of(*parts: object) -> int:
 
 
 def jobs_of(tasks: Sequence[Task], *, group_size: int, prefix: str, seed: int) -> list[Job]:
-    """Return ``group_size`` jobs for each task; ids are ``prefix.group.sample``, seeds follow the task and sample."""
+    """Return ``group_size`` jobs for each task; ids are ``prefix.group.sample``, seeds follow the task and sample.
+
+    A task that comes again goes on counting its samples, so that no episode is run twice.
+    """
     if group_size < 1:
         raise ConfigError(f"group size is {group_size!r}; it must be 1 or more.")
-    return [
-        Job(
-            id=f"{prefix}.{number}.{sample}",
-            task=task,
-            group=f"{prefix}.{number}",
-            sample=sample,
-            seed=seed_of(seed, task.id, sample),
-        )
-        for number, task in enumerate(tasks)
-        for sample in range(group_size)
-    ]
+    jobs = []
+    earlier: Counter[str] = Counter()
+    for number, task in enumerate(tasks):
+        jobs += [
+            Job(
+                id=f"{prefix}.{number}.{sample}",
+                task=task,
+                group=f"{prefix}.{number}",
+                sample=sample,
+                seed=seed_of(seed, task.id, earlier[task.id] + sample),
+            )
+            for sample in range(group_size)
+        ]
+        earlier[task.id] += group_size
+    return jobs
 
 
 @dataclass(slots=True)
@@ -123,9 +146,14 @@ class Episode:
             tokens=generation.tokens,
             stop=generation.stop,
         )
+        self.take(step, transition)
+        return step
+
+    def take(self, step: Step, transition: Transition) -> None:
+        """Go on behind ``step``, which led to ``transition``; end the episode where that or a limit does."""
         self.steps.append(step)
         self.observation = transition.observation
-        self._invalid = 0 if acted.action.valid else self._invalid + 1
+        self._invalid = 0 if step.action.valid else self._invalid + 1
         if transition.terminated:
             self.success = transition.success
             self.end = End.FAILED if transition.success is False else End.DONE
@@ -133,7 +161,6 @@ class Episode:
             self.end = End.TRUNCATED
         elif self.limits.invalid is not None and self._invalid >= self.limits.invalid:
             self.end, self.success = End.FAILED, False
-        return step
 
     def trajectory(self) -> Trajectory:
         """Return what was recorded. A broken episode has no outcome."""
@@ -184,35 +211,51 @@ def rollout(
     At most ``slots`` episodes live at a time; a finished one makes room for the next job. With
     ``constrain`` the model can only answer admissible actions where the environment lists them.
     """
-    waiting = list(jobs)
+    waiting = _checked(jobs, sampler, slots)
     order = [job.id for job in waiting]
     waiting.reverse()
     live: list[Episode] = []
     done: dict[str, Trajectory] = {}
     ledger = ledger or Ledger()
-    while waiting or live:
-        fresh = [waiting.pop() for _ in range(min(slots - len(live), len(waiting)))]
-        live += _begin(hosts, sampler, fresh, limits, constrain, done)
-        if not live:
-            continue
-        generations = sampler.sample([episode.request() for episode in live], sampling)
-        acting = []
-        for episode, generation in zip(live, generations, strict=True):
-            _count(ledger, generation)
-            if not episode.failed_generation(generation):
-                acting.append((episode, generation))
-        acted = hosts.act([(episode.job.id, generation.text) for episode, generation in acting])
-        for (episode, generation), answer in zip(acting, acted, strict=True):
-            step = episode.record(generation, answer)
-            if step is not None:
-                ledger.add(environment_steps=1)
-                if on_step is not None:
-                    on_step(episode.job, step)
-        ended = [episode for episode in live if episode.end is not None]
-        live = [episode for episode in live if episode.end is None]
-        _finish(hosts, sampler, ended, done)
+    try:
+        while waiting or live:
+            fresh = [waiting.pop() for _ in range(min(slots - len(live), len(waiting)))]
+            live += _begin(hosts, sampler, fresh, limits, constrain, done)
+            if not live:
+                continue
+            _turn(hosts, sampler, live, sampling, ledger, on_step)
+            ended = [episode for episode in live if episode.end is not None]
+            live = [episode for episode in live if episode.end is None]
+            _finish(hosts, sampler, ended, done)
+    except BaseException:
+        _finish(hosts, sampler, live, done)  # hosts and model can be used again
+        raise
     ledger.add(episodes=len(order))
     return [done[identifier] for identifier in order]
+
+
+def _turn(
+    hosts: Hosts,
+    sampler: Sampler,
+    live: Sequence[Episode],
+    sampling: Sampling,
+    ledger: Ledger,
+    on_step: OnStep | None,
+) -> None:
+    """Let every live episode take one step."""
+    generations = sampler.sample([episode.request() for episode in live], sampling)
+    acting = []
+    for episode, generation in zip(live, generations, strict=True):
+        count_usage(ledger, generation)
+        if not episode.failed_generation(generation):
+            acting.append((episode, generation))
+    acted = hosts.act([(episode.job.id, generation.text) for episode, generation in acting])
+    for (episode, generation), answer in zip(acting, acted, strict=True):
+        step = episode.record(generation, answer)
+        if step is not None:
+            ledger.add(environment_steps=1)
+            if on_step is not None:
+                on_step(episode.job, step)
 
 
 async def rollout_async(
@@ -234,7 +277,7 @@ async def rollout_async(
     gate = asyncio.Semaphore(slots)
     ledger = ledger or Ledger()
     done: dict[str, Trajectory] = {}
-    jobs = list(jobs)
+    jobs = _checked(jobs, sampler, slots)
 
     async def run(job: Job) -> None:
         async with gate:
@@ -242,7 +285,7 @@ async def rollout_async(
                 try:
                     while episode.end is None:
                         generation = await sampler.sample_one(episode.request(), sampling)
-                        _count(ledger, generation)
+                        count_usage(ledger, generation)
                         if episode.failed_generation(generation):
                             break
                         step = episode.record(generation, hosts.act([(job.id, generation.text)])[0])
@@ -258,6 +301,21 @@ async def rollout_async(
             tasks.create_task(run(job))
     ledger.add(episodes=len(jobs))
     return [done[job.id] for job in jobs]
+
+
+def _checked(jobs: Iterable[Job], sampler: Sampler | AsyncSampler, slots: int) -> list[Job]:
+    """Return the jobs as a list; what cannot work is refused before anything runs."""
+    if slots < 1:
+        raise ConfigError(f"slots is {slots!r}; it must be 1 or more.")
+    jobs = list(jobs)
+    twice = [name for name, times in Counter(job.id for job in jobs).items() if times > 1]
+    if twice:
+        raise ConfigError(f"job {twice[0]!r} is given more than once; every job needs an id of its own.")
+    if any(job.prefix for job in jobs) and not isinstance(sampler, Primes):
+        raise ConfigError(
+            f"{type(sampler).__name__} cannot continue from stored steps. Use a model that can, or start afresh."
+        )
+    return jobs
 
 
 def _begin(
@@ -281,19 +339,16 @@ def _begin(
         if episode.end is None:
             started.append(episode)
         else:
-            done[job.id] = episode.trajectory()
+            _finish(hosts, sampler, [episode], done)
     return started
 
 
 def _catch_up(hosts: Hosts, sampler: Sampler | AsyncSampler, episode: Episode) -> None:
     """Execute a job's prefix again and put the model behind it."""
-    if not isinstance(sampler, Primes):
-        raise ConfigError(
-            f"{type(sampler).__name__} cannot continue from stored steps. Use a model that can, or start afresh."
-        )
+    assert isinstance(sampler, Primes)  # noqa: S101 -- _checked refuses others
     turns = []
     for step in episode.job.prefix:
-        if step.observation.text != episode.observation.text:
+        if episode.end is not None or step.observation.text != episode.observation.text:
             episode.end, episode.error = End.ERROR, f"replay differs before step {step.id!r}"
             return
         last = episode.steps[-1] if episode.steps else None
@@ -303,9 +358,9 @@ def _catch_up(hosts: Hosts, sampler: Sampler | AsyncSampler, episode: Episode) -
         if isinstance(acted, WorldError):
             episode.end, episode.error = End.ERROR, str(acted)
             return
-        episode.steps.append(step)
-        episode.observation = acted.transition.observation
-    sampler.prime(episode.job.id, turns)
+        episode.take(step, acted.transition)
+    if episode.end is None:
+        sampler.prime(episode.job.id, turns)
 
 
 def _finish(
@@ -319,6 +374,7 @@ def _finish(
         done[episode.job.id] = episode.trajectory()
 
 
-def _count(ledger: Ledger, generation: Generation) -> None:
+def count_usage(ledger: Ledger, generation: Generation) -> None:
+    """Charge a generation's tokens."""
     usage = generation.usage
     ledger.add(prompt_tokens=usage.prompt, cached_tokens=usage.cached, sampled_tokens=usage.completion)
