@@ -13,13 +13,14 @@ import tyro
 
 from everystep import __version__
 from everystep.app.flags import checked, from_toml, parse
-from everystep.core.errors import ConfigError
+from everystep.core.errors import ConfigError, EverystepError
 from everystep.core.protocols import Logger
 from everystep.recipes.catalog import RECIPES, Recipe, recipe
 from everystep.run.folder import RunFolder, create, open_run
+from everystep.run.journal import repair
 
 C = TypeVar("C")
-DEFAULT = "grpo"
+DEFAULT = "gigpo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Output:
     wandb: str | None = None
     """Log to a W&B-compatible module: wandb or trackio."""
     threads: int | None = None
-    """Threads for torch; by default all cores, and one where they are shared (OMP_NUM_THREADS is respected)."""
+    """Threads for torch; by default one for a tiny model, else all cores (OMP_NUM_THREADS is respected)."""
     page: bool = True
     """Write the page when the run ends."""
 
@@ -56,6 +57,9 @@ def train(words: Sequence[str]) -> int:
     name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
     chosen = recipe(name)
     config = chosen.Config()
+    words = [
+        part for word in words for part in (word.split("=", 1) if word.startswith("--config=") else [word])
+    ]
     if "--config" in words:
         place = words.index("--config")
         if place + 1 == len(words):
@@ -76,7 +80,12 @@ def train(words: Sequence[str]) -> int:
         options=asdict(asked.config),
         version=__version__,
     )
-    return _run(chosen, asked.config, folder, asked.output)
+    try:
+        return _run(chosen, asked.config, folder, asked.output)
+    except EverystepError:
+        if not folder.checkpoints():
+            folder.discard()  # so that the corrected command can use the same folder
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +113,18 @@ def resume(words: Sequence[str]) -> int:
         )
     chosen = recipe(stored["recipe"])
     config = checked(chosen.Config, stored["options"], source=str(asked.run / "config.json"))
+    if folder.journal.exists():
+        repaired = repair(folder.journal)
+        if repaired.damaged is not None:
+            sys.stderr.write(
+                f"everystep: the journal was damaged; its {repaired.last} readable events were kept, and the damaged "
+                f"file is now {str(repaired.damaged)!r}.\n"
+            )
     return _run(chosen, config, folder, Output(json=asked.json, quiet=asked.quiet, threads=asked.threads))
 
 
 def _run(chosen: Recipe, config: Any, folder: RunFolder, output: Output) -> int:
-    _threads(output.threads)
+    _threads(output.threads, config.model)
     try:
         numbers = chosen.run(config, folder, _loggers(config, folder, output))
     except KeyboardInterrupt:
@@ -147,17 +163,17 @@ def _loggers(config: Any, folder: RunFolder, output: Output) -> list[Logger]:
     return loggers
 
 
-def _threads(asked: int | None) -> None:
+def _threads(asked: int | None, model: str) -> None:
     import torch
 
     if asked is not None:
         if asked < 1:
             raise ConfigError(f"threads is {asked!r}; it must be 1 or more.")
         torch.set_num_threads(asked)
-    elif "OMP_NUM_THREADS" not in os.environ:
+    elif model.startswith("tiny:") and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(
-            1 if os.getloadavg()[0] > (os.cpu_count() or 1) / 2 else torch.get_num_threads()
-        )
+            1
+        )  # a small model's work is too short to be shared, and one thread repeats to the bit
 
 
 def _free(parent: Path, name: str) -> Path:

@@ -6,13 +6,15 @@ only, and it runs the network only where more than one token is possible.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
 
 from everystep.core.errors import ConfigError, ModelError, did_you_mean
 from everystep.core.protocols import Generation, Request, Sampling, Turn, Usage
@@ -76,8 +78,9 @@ class LocalModel:
         """Write a checkpoint (safetensors, tokenizer, template) that ``load`` reads; ``folder`` must be new."""
         if folder.exists() and any(folder.iterdir()):
             raise ModelError(f"folder {str(folder)!r} is not empty. Name a new folder for the checkpoint.")
-        (self.adapter or self.network).save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with _quiet():
+            (self.adapter or self.network).save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
 
 def load(
