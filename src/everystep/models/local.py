@@ -83,6 +83,18 @@ class LocalModel:
             self.tokenizer.save_pretrained(folder)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide transformers' bars, which would write into a run's own progress."""
+    shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bar()
+
+
 def load(
     name: str | Path, *, device: str = "cpu", dtype: str = "float32", context: int | None = None
 ) -> LocalModel:
@@ -107,14 +119,15 @@ def load(
             "pass its folder."
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            local_files_only=True,
-            dtype=types[dtype],
-            attn_implementation="sdpa",
-            use_safetensors=True,
-        )
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            network: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                dtype=types[dtype],
+                attn_implementation="sdpa",
+                use_safetensors=True,
+            )
     except Exception as error:  # transformers raises many types here
         raise ModelError(
             f"cannot load {str(folder)!r}: {error}. Expected a Hugging Face folder with config.json, "
