@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+from transformers.utils import logging as transformers_logging
 
 from everystep.core.errors import ConfigError, ModelError, did_you_mean
 from everystep.core.protocols import Generation, Request, Sampling, Turn, Usage
@@ -86,13 +86,14 @@ class LocalModel:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hide transformers' bars, which would write into a run's own progress."""
-    shown = is_progress_bar_enabled()
-    disable_progress_bar()
+    bars: Any = transformers_logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def load(
