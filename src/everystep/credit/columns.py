@@ -267,7 +267,7 @@ def with_rewards(
 
     A score of ``process`` is added to the reward of its row, and its sum to the outcome. A score of ``parts`` adds
     its mean over the trajectory's rows to the outcome, and to the reward of the last row: a share such as executed calls of all calls.
-    A row without the score does not count; a trajectory without any gets 0. An unknown name raises ``ConfigError``.
+    A row without the score does not count; a trajectory, or a batch, without any gets 0. An unknown ``process`` raises ``ConfigError``.
     """
     if source.segment_S is not None:
         raise ConfigError("rewards are added to whole steps; call `with_rewards` before `split_segments`.")
@@ -281,7 +281,9 @@ def with_rewards(
     order = time_order(owner, source.turn_S)
     last_S = order[np.flatnonzero(np.diff(owner[order], append=-1))]
     for name, weight in (parts or {}).items():
-        score_S = source.score(name)
+        if name not in source.scores:
+            continue  # nobody has called a tool, say: everyone's share is 0
+        score_S = source.scores[name]
         known = count(owner[~np.isnan(score_S)], size)
         mean = weight * total(np.nan_to_num(score_S), owner, size) / np.maximum(known, 1)
         reward_S[last_S] += mean[owner[last_S]]
