@@ -46,7 +46,7 @@ class Training:
     warm_learning_rate: float = 4e-3
     """Peak learning rate on whole episodes (linear, with a short warm-up)."""
 
-    iterations: int = 120
+    iterations: int = 160
     """Rounds of reinforcement: roll out, credit, update."""
     tasks: int = 16
     """Fresh tasks an iteration."""
