@@ -19,6 +19,8 @@ from everystep.environments.toolchain import ITEMS, State, ToolChain, write_call
         ToolChain(turns=1),
         ToolChain(turns=8, digits=6, items=8, choices=12),
         ToolChain(turns=12, digits=12, mode="free"),
+        ToolChain(turns=4, fewest=1, answers=4, shown=True, partial=0),
+        ToolChain(answers=4, shown=True, tools=False),
     ],
 )
 def test_contract(world: ToolChain) -> None:
@@ -159,3 +161,43 @@ def test_bad_options() -> None:
         ToolChain(turns=0)
     with pytest.raises(ConfigError, match="mode is 'pick'"):
         ToolChain(mode="pick")
+
+
+def test_difficulty_is_drawn_for_each_task_and_told_in_a_tag() -> None:
+    world = ToolChain(turns=4, fewest=2)
+    tasks = [world.task("train", index) for index in range(60)]
+    for task in tasks:
+        assert task.reference_calls is not None
+        assert task.tags["turns"] == str(len(task.reference_calls))
+    assert {task.tags["turns"] for task in tasks} == {"2", "3", "4"}
+
+
+def test_answers_can_be_chosen_at_any_time_and_differ_in_one_digit() -> None:
+    world = ToolChain(turns=3, digits=4, answers=4, shown=True)
+    env = world.make()
+    places = []
+    for index in range(100):
+        task = world.task("train", index)
+        seen = env.reset(task)
+        for name, value in env.snapshot().state.problem.table:
+            assert f"{name} {spell(value)}" in task.instruction
+        first = [text for text in seen.admissible or () if text.startswith("answer")]
+        right = f"answer {spell(int(str(task.reference)))}"
+        assert len(first) == 4
+        assert right in first
+        places.append(first.index(right))
+        for text in first:
+            digits = zip(text.split(), right.split(), strict=True)
+            assert sum(one != two for one, two in digits) == (text != right)
+        later = env.step(Action(text=env.oracle())).observation.admissible or ()
+        assert set(first) <= set(later)
+    assert max(places.count(place) for place in range(4)) < 50  # the order gives little away
+
+
+def test_without_tools_there_are_only_answers() -> None:
+    world = ToolChain(answers=3, shown=True, tools=False)
+    env = world.make()
+    seen = env.reset(world.task("train", 0))
+    assert seen.admissible is not None
+    assert all(text.startswith("answer ") for text in seen.admissible)
+    assert env.step(Action(text=env.oracle())).success
