@@ -262,7 +262,7 @@ class _Run:
             values = credit.value_S[start : start + len(trajectory.steps)].tolist()
             samples.append(sample_of(trajectory, values, tool_output=self.method.tool_output))
         if self.method.tool_output:
-            current = self.learner.score(samples)
+            current = self.learner.score([replace(sample, logprobs=()) for sample in samples])
             samples = [
                 with_logprobs(sample, one.logprobs) for sample, one in zip(samples, current, strict=True)
             ]
