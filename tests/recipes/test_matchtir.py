@@ -117,5 +117,7 @@ def test_other_solvers_train_on_their_own_estimator(tmp_path: Path, solver: str)
 def test_options_without_effect_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="solver is 'best'"):
         run(tmp_path, solver="best")
+    with pytest.raises(ConfigError, match="step score 'progress' is 'much'"):
+        run(tmp_path / "one", process={"progress": "much"})
     with pytest.raises(ConfigError, match="no effect"):
         run(tmp_path / "two", process={"progress": 1.0})

@@ -76,16 +76,26 @@ class Training:
     max_steps: int | None = None
     """Longest episode; by default the environment's own limit."""
 
+    loss: str = "ppo"
+    """The policy loss: ppo, cispo, gspo (ratio per rollout), step (ratio per step), importance or reinforce."""
     clip_low: float = 0.2
     """How far the ratio may fall below 1."""
     clip_high: float = 0.2
     """How far the ratio may rise above 1."""
+    dual_clip: float = 0.0
+    """Bound of ppo's loss where the advantage is negative, above 1; 0 for none."""
     kl_coefficient: float = 0.0
     """Weight of the divergence (k3) from the model at the start of reinforcement; 0 for none."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     aggregate: str = "token"
     """How token losses are averaged: rollout, token, sum or constant."""
+    packing: str = "rows"
+    """How a batch is laid out: rows, tree (shared prefixes once) or padded; the gradient is the same."""
+    tokens_per_batch: int = 0
+    """Cells of a micro-batch whose gradients are gathered; 0 chooses by device."""
+    bf16: bool = False
+    """Compute in bfloat16 with float32 weights, on a GPU."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     clip_norm: float = 1.0
@@ -128,6 +138,9 @@ class Training:
             raise ConfigError(f"schedule is {self.schedule!r}. {did_you_mean(self.schedule, SCHEDULES)}")
         if self.lora_rank and self.model.startswith("tiny:"):
             raise ConfigError("lora_rank needs a checkpoint to adapt; a tiny model trains all its weights.")
+        for name, weight in (*self.process.items(), *self.parts.items()):
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ConfigError(f"the weight of step score {name!r} is {weight!r}; it must be a number.")
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature!r}; training needs a temperature above 0.")
         if self.minibatches > self.tasks * self.group_size:
@@ -140,9 +153,10 @@ class Training:
 def policy_loss(config: Training) -> Loss:
     """Return the clipped policy loss that the shared options describe."""
     return Loss(
-        policy="ppo",
+        policy=config.loss,
         clip_low=config.clip_low,
         clip_high=config.clip_high,
+        dual_clip=config.dual_clip,
         aggregate=config.aggregate,
         kl="k3" if config.kl_coefficient else "none",
         kl_coefficient=config.kl_coefficient,
