@@ -50,7 +50,7 @@ def make_learner() -> Callable[..., LocalLearner]:
             torch.manual_seed(0)
             config = LoraConfig(r=lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
             network = get_peft_model(network, config)  # type: ignore[arg-type]
-        return LocalLearner(network, options=LocalOptions(**options))  # type: ignore[arg-type]
+        return LocalLearner(network, options=LocalOptions(**({"least_shared": 1} | options)))  # type: ignore[arg-type]
 
     return make
 

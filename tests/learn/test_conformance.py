@@ -29,7 +29,7 @@ def broken(report: object) -> set[str]:
 def test_the_local_learner_conforms(packing: str) -> None:
     def factory() -> Learner:
         model = tiny_model(TEXTS, size="0.02M")
-        options = LocalOptions(packing=packing, value_head=packing == "tree")
+        options = LocalOptions(packing=packing, least_shared=1, value_head=packing == "tree")
         return LocalLearner(
             model.network, options=options, make_sampler=lambda policy: LocalSampler(model, policy=policy)
         )

@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from everystep.core.errors import LearnerError
+from everystep.core.errors import ConfigError, LearnerError
 from everystep.core.protocols import Loss
 from everystep.core.records import Sample
 from everystep.learn.branching import attend
@@ -239,7 +239,7 @@ def test_other_families_pack_as_well(make_batch: Batches, family: str) -> None:
 
     gradients = []
     for packing in ("padded", "tree"):
-        learner = LocalLearner(network(), options=LocalOptions(packing=packing))
+        learner = LocalLearner(network(), options=LocalOptions(packing=packing, least_shared=1))
         learner.forward_backward(make_batch("branch"), Loss())
         gradients.append(learner.gradient())
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-5 * np.abs(gradients[0]).max())
@@ -298,7 +298,7 @@ def test_sliding_windows_refuse_trees() -> None:
         **shape,
     )
     with pytest.raises(LearnerError, match="sliding_attention"):
-        LocalLearner(Qwen3ForCausalLM(config), options=LocalOptions(packing="tree"))
+        LocalLearner(Qwen3ForCausalLM(config), options=LocalOptions(packing="tree", least_shared=1))
     LocalLearner(Qwen3ForCausalLM(config), options=LocalOptions(packing="rows"))
 
 
@@ -322,7 +322,9 @@ def test_lora_trains_adapters_only(
     config = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
     adapter = get_peft_model(network, config)
     base = {name: p.detach().clone() for name, p in network.named_parameters() if not p.requires_grad}
-    learner = LocalLearner(adapter if wrapped else network, options=LocalOptions(packing="tree"))
+    learner = LocalLearner(
+        adapter if wrapped else network, options=LocalOptions(packing="tree", least_shared=1)
+    )
     batch = make_batch("branch")
     untouched = LocalLearner(make_network()).score(batch)
     np.testing.assert_allclose(learner.score(batch)[0].logprobs, untouched[0].logprobs, atol=1e-5)
@@ -333,6 +335,32 @@ def test_lora_trains_adapters_only(
     for name, value in base.items():
         torch.testing.assert_close(after[name], value, rtol=0, atol=0)
     assert learner.score(batch) != untouched
+
+
+@pytest.mark.parametrize("packing", ["rows", "tree"])
+def test_bfloat16_points_the_same_way(make_learner: Learners, make_batch: Batches, packing: str) -> None:
+    gradients = []
+    for bf16 in (False, True):
+        learner = make_learner(packing=packing, bf16=bf16)
+        learner.forward_backward(make_batch("branch"), Loss(policy="reinforce"))
+        gradients.append(learner.gradient().astype(np.float64))
+    cosine = gradients[0] @ gradients[1] / np.linalg.norm(gradients[0]) / np.linalg.norm(gradients[1])
+    assert 0.99 < cosine < 1.0 - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"packing": "trees"}, "Did you mean 'tree'"),
+        ({"clip_norm": -1.0}, "clip_norm"),
+        ({"beta2": 1.0}, "beta2"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    make_learner: Learners, options: dict[str, object], word: str
+) -> None:
+    with pytest.raises(ConfigError, match=word):
+        make_learner(**options)
 
 
 def test_a_frozen_copy_keeps_its_scores(make_learner: Learners, make_batch: Batches) -> None:

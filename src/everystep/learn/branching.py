@@ -128,8 +128,10 @@ def attend(
             "be given to it. Use packing='rows'."
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = _Attention.apply(query, key, value, scale, runs)  # type: ignore[no-untyped-call]
-    return out.transpose(1, 2), None
+    kind = torch.promote_types(query.dtype, torch.float32)  # bfloat16 is for the linear layers
+    with torch.autocast(query.device.type, enabled=False):
+        out: Tensor = _Attention.apply(query.to(kind), key.to(kind), value.to(kind), scale, runs)  # type: ignore[no-untyped-call]
+    return out.transpose(1, 2).to(value.dtype), None
 
 
 AttentionInterface.register(NAME, attend)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from everystep.core.errors import ConfigError, LearnerError, StoreError
+from everystep.core.errors import ConfigError, LearnerError, StoreError, did_you_mean
 from everystep.core.protocols import Capabilities, Loss, Sampler, Scored
 from everystep.core.records import Sample
 from everystep.learn import checkpoints
@@ -27,7 +27,7 @@ from everystep.learn.logprobs import token_logprobs
 from everystep.learn.losses import POLICIES, check_loss, kl_terms, policy_terms
 from everystep.learn.meter import Meter
 from everystep.learn.networks import fingerprint, hidden_states, parts_of, refuse_tree
-from everystep.learn.packing import Packed, pack
+from everystep.learn.packing import PACKINGS, Packed, pack
 from everystep.learn.streams import Streams, check_options, streams_of, totals_of_streams
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
@@ -37,11 +37,13 @@ WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 class LocalOptions:
     """How the local learner computes; none of it changes what is learned but the optimiser's numbers.
 
-    ``tokens_per_batch`` bounds the cells of a micro-batch, 0 chooses by device. ``clip_norm`` 0 clips nothing. ``bf16`` computes in
+    ``packing`` is rows, tree or padded; a row joins a tree where it shares more than ``least_shared`` tokens, 0 chooses by
+    device and width. ``tokens_per_batch`` bounds the cells of a micro-batch, 0 chooses by device. ``clip_norm`` 0 clips nothing. ``bf16`` computes in
     bfloat16 with fp32 weights (GPU).
     """
 
     packing: str = "rows"
+    least_shared: int = 0
     tokens_per_batch: int = 0
     beta1: float = 0.9
     beta2: float = 0.95
@@ -67,6 +69,7 @@ class LocalLearner:
         make_sampler: Callable[[str], Sampler] | None = None,
     ) -> None:
         options = options or LocalOptions()
+        _check(options)
         self.options = options
         self.updates = 0
         self._make_sampler = make_sampler
@@ -287,7 +290,7 @@ class LocalLearner:
             packing=self.options.packing,
             tokens_per_batch=budget,
             pair_cost=0.0 if exact else 1.0 / (4.0 * self._parts.width),
-            run_cost=_RUN_COST if exact else 0.0,
+            run_cost=self.options.least_shared or (_RUN_COST / self._parts.width if exact else 0.0),
         )
 
     def _forward(
@@ -361,8 +364,22 @@ class LocalLearner:
         return parts
 
 
-_RUN_COST = 8.0  # tokens that a branch of a trie costs beside its own; measured at widths of 64 to 512
+_RUN_COST = 6400.0  # over the width: tokens that a branch of a trie costs, measured at widths of 64 to 512
 _PLAIN = Loss(policy="reinforce")
+
+
+def _check(options: LocalOptions) -> None:
+    if options.packing not in PACKINGS:
+        raise ConfigError(
+            f"packing={options.packing!r} is unknown. {did_you_mean(options.packing, PACKINGS)}"
+        )
+    for name in ("least_shared", "tokens_per_batch", "weight_decay", "clip_norm"):
+        if getattr(options, name) < 0:
+            raise ConfigError(f"{name}={getattr(options, name)!r}: expected 0 or more.")
+    if not (0 <= options.beta1 < 1 and 0 <= options.beta2 < 1 and options.epsilon > 0):
+        raise ConfigError(
+            f"beta1={options.beta1!r}, beta2={options.beta2!r}, epsilon={options.epsilon!r}: expected betas in [0, 1) and epsilon above 0."
+        )
 
 
 def _adamw(parameters: list[nn.Parameter], options: LocalOptions) -> torch.optim.AdamW:
