@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from everystep.core.budget import Budget
 from everystep.core.errors import ConfigError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Generation, Request, Sampling, Turn
@@ -294,3 +295,15 @@ def test_cancelling_frees_everything() -> None:
     assert sampler.waiting == 0
     assert sorted(sampler.released) == ["p", "q"]
     assert not hosts._live
+
+
+def test_a_budget_ends_episodes_and_is_never_exceeded() -> None:
+    chosen = KeyDoor(horizon=20)
+    hosts = LocalHosts(chosen)
+    budget = Budget({"steps": 7})
+    jobs = jobs_of([chosen.task("train", index) for index in range(3)], group_size=1, prefix="b", seed=0)
+    sampler = Scripted(lambda request, turn: "north")
+    made = rollout(hosts, sampler, jobs, sampling=Sampling(), limits=Limits(max_steps=20), budget=budget)
+    assert [one.end for one in made] == [End.BUDGET] * 3
+    assert sum(len(one.steps) for one in made) == budget.used("steps") == 7
+    assert all(one.outcome is None and "budget" in (one.error or "") for one in made)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from everystep.core.errors import ConfigError, WorldError
+from everystep.core.budget import Budget
+from everystep.core.errors import BudgetError, ConfigError, WorldError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import (
     AsyncSampler,
@@ -204,12 +205,14 @@ def rollout(
     constrain: bool = True,
     slots: int = 256,
     ledger: Ledger | None = None,
+    budget: Budget | None = None,
     on_step: OnStep | None = None,
 ) -> list[Trajectory]:
     """Run all jobs with one batched model call a turn; return their trajectories in job order.
 
     At most ``slots`` episodes live at a time; a finished one makes room for the next job. With
-    ``constrain`` the model can only answer admissible actions where the environment lists them.
+    ``constrain`` the model can only answer admissible actions where the environment lists them. Steps, calls and tokens
+    are charged to ``budget``; an episode whose next step it has no room for ends with ``End.BUDGET``.
     """
     waiting = _checked(jobs, sampler, slots)
     order = [job.id for job in waiting]
@@ -223,7 +226,11 @@ def rollout(
             live += _begin(hosts, sampler, fresh, limits, constrain, done)
             if not live:
                 continue
-            _turn(hosts, sampler, live, sampling, ledger, on_step)
+            tickets = _reserve(live, budget)
+            acting = [episode for episode in live if episode.end is None]
+            _turn(hosts, sampler, acting, sampling, ledger, on_step)
+            for episode, ticket in zip(acting, tickets, strict=True):
+                _settle(episode, budget, ticket)
             ended = [episode for episode in live if episode.end is not None]
             live = [episode for episode in live if episode.end is None]
             _finish(hosts, sampler, ended, done)
@@ -258,6 +265,25 @@ def _turn(
                 on_step(episode.job, step)
 
 
+def _reserve(episodes: Sequence[Episode], budget: Budget | None) -> list[tuple[int, ...] | None]:
+    """Hold a step and a call for each episode; end those that there is no room for."""
+    tickets: list[tuple[int, ...] | None] = []
+    for episode in episodes:
+        try:
+            tickets.append(None if budget is None else budget.reserve({"steps": 1, "calls": 1}))
+        except BudgetError as error:
+            episode.end, episode.error = End.BUDGET, str(error)
+    return tickets
+
+
+def _settle(episode: Episode, budget: Budget | None, ticket: tuple[int, ...] | None) -> None:
+    """Book the step, the call and the tokens that it added."""
+    if budget is None or ticket is None:
+        return
+    tokens = episode.steps[-1].tokens if episode.steps else None
+    budget.settle(ticket, {"steps": 1, "calls": 1, "tokens": len(tokens.ids) if tokens else 0})
+
+
 async def rollout_async(
     hosts: Hosts,
     sampler: AsyncSampler,
@@ -268,11 +294,12 @@ async def rollout_async(
     constrain: bool = False,
     slots: int = 16,
     ledger: Ledger | None = None,
+    budget: Budget | None = None,
     on_step: OnStep | None = None,
 ) -> list[Trajectory]:
     """Run all jobs concurrently, ``slots`` at a time, each at its own pace; return them in job order.
 
-    Cancelling returns nothing, but every step was given to ``on_step`` when it was made.
+    ``budget`` is charged as in ``rollout``. Cancelling returns nothing, but every step was given to ``on_step`` when it was made.
     """
     gate = asyncio.Semaphore(slots)
     ledger = ledger or Ledger()
@@ -284,11 +311,15 @@ async def rollout_async(
             for episode in _begin(hosts, sampler, [job], limits, constrain, done):
                 try:
                     while episode.end is None:
+                        tickets = _reserve([episode], budget)
+                        if not tickets:
+                            break
                         generation = await sampler.sample_one(episode.request(), sampling)
                         count_usage(ledger, generation)
-                        if episode.failed_generation(generation):
-                            break
-                        step = episode.record(generation, hosts.act([(job.id, generation.text)])[0])
+                        step = None
+                        if not episode.failed_generation(generation):
+                            step = episode.record(generation, hosts.act([(job.id, generation.text)])[0])
+                        _settle(episode, budget, tickets[0])
                         if step is not None:
                             ledger.add(environment_steps=1)
                             if on_step is not None:
