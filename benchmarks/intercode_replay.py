@@ -29,9 +29,35 @@ def gold() -> tuple[int, int]:
     return total, solved
 
 
+def measure(*, quick: bool = False) -> list[dict[str, object]]:
+    """All rows: gold queries that score 1; a file: runs, share of equal solved flags, of equal rewards a step."""
+    total, solved = gold()
+    out: list[dict[str, object]] = [{"what": "gold queries", "runs": total, "solved": solved}]
+    paths = published()
+    for path in paths[:1] if quick else paths:
+        found = replay_published(path, order="asked")
+        out.append(
+            {
+                "what": found.file.removesuffix(".gz"),
+                "runs": found.runs,
+                "solved": found.replayed_solved,
+                "solved_published": found.published_solved,
+                "agree": found.agreement,
+                "steps": found.steps,
+                "rewards_agree": found.rewards_agree / found.steps,
+                "valid_agree": found.valid_agree / found.steps,
+            }
+        )
+    return out
+
+
+def published() -> list[Path]:
+    """The files of published runs."""
+    return sorted((source_folder("intercode") or Path()).glob("ic_sql*.json*"))
+
+
 def main(names: list[str]) -> None:
-    folder = source_folder("intercode") or Path()
-    paths = [Path(name) for name in names] or sorted(folder.glob("ic_sql*.json*"))
+    paths = [Path(name) for name in names] or published()
     total, solved = gold()
     print(f"gold queries: {solved} of {total} score 1")
     print(
