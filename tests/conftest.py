@@ -38,3 +38,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is also the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def model() -> object:
+    """A small untrained model with the words of ``KeyDoor(side=3)``."""
+    from everystep.environments.keydoor import KeyDoor
+    from everystep.models.tiny import tiny_model
+
+    world = KeyDoor(side=3, horizon=6)
+    texts = ["north", "south", "east", "west", "take", "you . holding key . nothing happens"]
+    for number in range(12):
+        task = world.task("train", number)
+        texts += [task.instruction, world.observe(world.start(task)).text]
+    return tiny_model(texts, size="0.02M", seed=0)

@@ -85,3 +85,28 @@ class FragileEnvironment:
 
 def task(name: str = "t", *, broken: bool = False) -> Task:
     return Task(id=name, instruction="obey", environment="fragile", config={"broken": True} if broken else {})
+
+
+class Sometimes(Fragile):
+    """Some tasks do not start."""
+
+    name: ClassVar[str] = "sometimes"
+    broken: ClassVar[tuple[str, ...]] = ()
+
+    def task(self, split: str, index: int) -> Task:
+        config = {"broken": True} if f"{split}{index}" in self.broken else {}
+        return Task(
+            id=f"{split}{index}", instruction="obey", environment=self.name, config=config, split=split
+        )
+
+
+class OneIsBroken(Sometimes):
+    broken = ("train0", "test1")
+
+
+class AllAreBroken(Sometimes):
+    broken = ("train0", "train1", "train2")
+
+
+class NoTest(Sometimes):
+    broken = tuple(f"test{number}" for number in range(9))

@@ -53,15 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         module, function = COMMANDS[words[0]].target.split(":")
         command = getattr(import_module(module), function)
-        return int(command(words[1:]) or 0)
+        code = int(command(words[1:]) or 0)
+        sys.stdout.flush()
+        return code
+    except SystemExit as end:  # --help and wrong flags
+        return end.code if isinstance(end.code, int) else 2
     except ConfigError as error:
         return _complain(error, 2)
     except EverystepError as error:
         return _complain(error, 1)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader has seen enough, as in `everystep show RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 

@@ -76,11 +76,20 @@ def compare(words: Sequence[str]) -> int:
         raise ConfigError(f"name two recipes or more. Known: {', '.join(RECIPES)}.")
     if min(asked.seeds, asked.selection_seeds, asked.workers, len(asked.learning_rates)) < 1:
         raise ConfigError("seeds, selection_seeds, workers and learning_rates must each be 1 or more.")
+    try:
+        return _compare(asked)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped. Finished runs are kept: give the same command again to go on.\n")
+        raise
+
+
+def _compare(asked: Ask) -> int:
     shared = _shared(asked)
     console = Console(stderr=True)
     selection = [1000 + number for number in range(asked.selection_seeds)]
     reported = list(range(asked.seeds))
-    _do(asked, console, "warm starts", [_warm(asked, shared, seed) for seed in (*selection, *reported)])
+    seeds = (*selection, *reported) if len(asked.learning_rates) > 1 else reported
+    _do(asked, console, "warm starts", [_warm(asked, shared, seed) for seed in seeds])
     baseline, rates, sweep = asked.recipes[0], {}, {}
     plans = {
         (name, rate, seed): _arm(asked, shared, name, rate, seed)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everystep.app.flags import parse
-from everystep.app.reading import trajectories_of
+from everystep.app.reading import journal_of, trajectories_of
 from everystep.core.errors import ConfigError
 from everystep.core.records import End, Json
 from everystep.core.trace import Kind
@@ -24,7 +24,6 @@ from everystep.credit.columns import Columns
 from everystep.credit.estimators import estimator
 from everystep.credit.explain import explain, row_of
 from everystep.credit.terms import Credit, step_credits
-from everystep.run.folder import open_run
 from everystep.run.journal import Journal
 
 
@@ -40,8 +39,8 @@ class Ask:
     """paper or released."""
     options: dict[str, Json] = field(default_factory=dict)
     """Options of the estimator, such as discount=0.9."""
-    phase: str | None = "train"
-    """Which trajectories: train, test, or none for all."""
+    phase: str | None = None
+    """Which trajectories: train, test or all; by default train, and all of a Parquet folder."""
     iteration: int | None = None
     """Only this iteration."""
     step: str | None = None
@@ -60,13 +59,16 @@ def credit(words: Sequence[str]) -> int:
     """Compute credit and print its summary, one explanation, or every number."""
     asked = parse(Ask, words, command="credit")
     stored = trajectories_of(asked.run, phase=asked.phase, iteration=asked.iteration)
-    whole = [one for one in stored if one.end is not End.ERROR and one.steps]
+    whole = [one for one in stored if one.end not in (End.ERROR, End.CANCELLED) and one.steps]
     if not whole:
-        raise ConfigError(f"{str(asked.run)!r} has no finished trajectory of phase {asked.phase!r}.")
+        raise ConfigError(
+            f"{str(asked.run)!r} has no finished trajectory of phase {asked.phase or 'train'!r}"
+            + (f" and iteration {asked.iteration}." if asked.iteration is not None else ".")
+        )
     method = estimator(asked.estimator, asked.variant, **asked.options)
     table, given = assess(whole, method, rng=np.random.default_rng(asked.seed))
     if asked.save:
-        with Journal.open(open_run(asked.run).journal) as journal:
+        with Journal.open(journal_of(asked.run)) as journal:
             journal.append_many((Kind.CREDIT, one) for one in step_credits(table, given))
     if asked.step is not None:
         sys.stdout.write(f"{explain(table, given, row_of(table, asked.step))}\n")

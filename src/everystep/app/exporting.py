@@ -24,8 +24,8 @@ class Ask:
     """The file to write, a folder for parquet."""
     form: str = "chat"
     """chat, trl, trl-preference, verifiers or parquet."""
-    phase: str | None = "train"
-    """Which trajectories: train, test, or none for all."""
+    phase: str | None = None
+    """Which trajectories: train, test or all; by default train, and all of a Parquet folder."""
     iteration: int | None = None
     """Only this iteration."""
     successful: bool = False

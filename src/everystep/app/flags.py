@@ -7,7 +7,8 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -75,9 +76,25 @@ def from_toml(kind: type[C], path: Path) -> C:
 def checked(kind: type[C], values: dict[str, Any], *, source: str) -> C:
     """Build a config from named values; an unknown name is refused with a suggestion."""
     known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    for name in values:
+    hints = get_type_hints(kind)
+    fitting = {}
+    for name, value in values.items():
         if name not in known:
             raise ConfigError(
                 f"{source} has an option {name!r} that is not known. {did_you_mean(name, known)}"
             )
-    return kind(**values)
+        if not _fits(value, hints[name]):
+            expected = getattr(hints[name], "__name__", str(hints[name]))
+            raise ConfigError(f"{source}: option {name!r} is {value!r}; expected {expected}.")
+        fitting[name] = tuple(value) if get_origin(hints[name]) is tuple else value
+    return kind(**fitting)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Say whether a value from TOML or JSON can stand in a field of this type."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    expected = {tuple: list}.get(get_origin(hint), get_origin(hint) or hint)
+    return type(value) is expected or (expected is float and type(value) is int)

@@ -97,7 +97,7 @@ def environments(words: Sequence[str]) -> int:
 
 def _list_environments(*, as_json: bool) -> int:
     rows = []
-    for name, entry in WORLDS.items():
+    for name in WORLDS:
         try:
             default = world_class(name)()
             rows.append((name, default.summary, "ready"))
@@ -105,7 +105,6 @@ def _list_environments(*, as_json: bool) -> int:
             rows.append((name, "", str(error)))
         except TypeError:
             rows.append((name, inspect.getdoc(world_class(name)) or "", "ready; needs options"))
-        del entry
     if as_json:
         sys.stdout.write(
             json.dumps([dict(zip(("name", "summary", "state"), row, strict=True)) for row in rows]) + "\n"

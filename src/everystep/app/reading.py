@@ -13,19 +13,27 @@ from everystep.run.journal import Journal
 
 def trace_of(path: Path) -> Trace:
     """Return the trace of a run's folder or of a journal file."""
-    file = path if path.is_file() else open_run(path).journal
-    with Journal.read(file) as journal:
+    with Journal.read(journal_of(path)) as journal:
         return journal.trace()
+
+
+def journal_of(path: Path) -> Path:
+    """Return the journal of a run's folder, or the journal file itself."""
+    return path if path.is_file() else open_run(path).journal
 
 
 def trajectories_of(
     path: Path, *, phase: str | None = None, iteration: int | None = None
 ) -> list[Trajectory]:
-    """Return stored trajectories, of a run or of a Parquet folder."""
+    """Return stored trajectories of a run (of phase ``train`` unless told otherwise) or of a Parquet folder.
+
+    ``phase`` is train, test or all.
+    """
     if path.is_file() or (path / JOURNAL).exists():
-        return list(trace_of(path).trajectories(phase=phase, iteration=iteration))
+        chosen = None if phase == "all" else phase or "train"
+        return list(trace_of(path).trajectories(phase=chosen, iteration=iteration))
     if (path / "steps.parquet").exists():
-        if phase is not None or iteration is not None:
+        if phase not in (None, "all") or iteration is not None:
             raise StoreError(
                 f"{str(path)!r} is a Parquet folder; choose phase and iteration when it is exported."
             )

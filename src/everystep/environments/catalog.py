@@ -62,4 +62,10 @@ def world(name: str, **options: Json) -> World:
         if option not in known:
             raise ConfigError(f"environment {name!r} has no option {option!r}. {did_you_mean(option, known)}")
     build: Any = cls
-    return cast("World", build(**options))
+    try:
+        return cast("World", build(**options))
+    except TypeError as error:
+        told = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise ConfigError(
+            f"environment {name!r} cannot be made with {told or 'no options'}: {error}."
+        ) from None

@@ -13,8 +13,9 @@ from everystep.environments.catalog import world
 from everystep.learn.config import Training
 from everystep.learn.learner import LocalLearner, LocalOptions
 from everystep.models.local import LocalModel, LocalSampler, load
-from everystep.models.lora import with_lora
+from everystep.models.lora import load_lora, with_lora
 from everystep.models.tiny import tiny_model
+from everystep.run.folder import read_json
 from everystep.run.hosts import Hosts, LocalHosts, WorkerHosts
 from everystep.run.rollout import Limits
 
@@ -42,7 +43,7 @@ def setup_of(config: Training) -> Setup:
 def model_of(config: Training, demonstrations: Iterable[Trajectory]) -> LocalModel:
     """Build or load the model. A tiny one gets its words from the demonstrations."""
     if not config.model.startswith(TINY):
-        return _adapted(config, load(config.model, device=config.device))
+        return _adapted(config, loaded(config.model, device=config.device))
     texts = sorted(texts_of(demonstrations))
     if not texts:
         raise ConfigError(
@@ -69,7 +70,13 @@ def learner_of(config: Training, model: LocalModel) -> LocalLearner:
     """Build the learner over a model; every call of its ``sampler`` starts with an empty cache."""
     return LocalLearner(
         model.adapter or model.network,
-        options=LocalOptions(weight_decay=config.weight_decay, clip_norm=config.clip_norm),
+        options=LocalOptions(
+            packing=config.packing,
+            tokens_per_batch=config.tokens_per_batch,
+            bf16=config.bf16,
+            weight_decay=config.weight_decay,
+            clip_norm=config.clip_norm,
+        ),
         make_sampler=lambda policy: LocalSampler(model, policy=policy),
     )
 
@@ -78,8 +85,20 @@ def load_start(config: Training, folder: Path) -> LocalModel:
     """Load the model that a run started from."""
     if config.model.startswith(TINY):
         return load(str(folder), device=config.device)
-    return _adapted(config, load(config.model, device=config.device))
+    return _adapted(config, loaded(config.model, device=config.device))
+
+
+def loaded(name: str | Path, *, device: str) -> LocalModel:
+    """Load a model by its folder or name; a folder of adapters brings the model that they belong to."""
+    adapter = Path(name) / "adapter_config.json"
+    if not adapter.is_file():
+        return load(name, device=device)
+    base = read_json(adapter).get("base_model_name_or_path")
+    return load_lora(load(str(base), device=device), Path(name))
 
 
 def _adapted(config: Training, model: LocalModel) -> LocalModel:
-    return with_lora(model, rank=config.lora_rank, seed=config.seed) if config.lora_rank else model
+    """Put fresh adapters into a model that has none, where they are asked for."""
+    if not config.lora_rank or model.adapter is not None:
+        return model
+    return with_lora(model, rank=config.lora_rank, seed=config.seed)

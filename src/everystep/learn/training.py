@@ -26,6 +26,7 @@ from everystep.credit.terms import Credit, Estimator
 from everystep.learn.config import Training
 from everystep.learn.heldout import held_out
 from everystep.learn.learner import LocalLearner
+from everystep.learn.losses import check_loss
 from everystep.learn.policy import update
 from everystep.learn.samples import sample_of, supervised_sample, with_logprobs
 from everystep.learn.schedules import scale
@@ -33,16 +34,15 @@ from everystep.learn.setup import TINY, Setup, learner_of, load_start, model_of,
 from everystep.learn.warm import FIRST_DEMONSTRATION, demonstrate, imitate, turns_of
 from everystep.models.local import LocalModel
 from everystep.run.demonstrate import with_tokens
-from everystep.run.folder import STATE, RunFolder, read_json, write_json
+from everystep.run.folder import START, STATE, RunFolder, read_json, write_json
 from everystep.run.journal import Journal
-from everystep.run.measure import summary
+from everystep.run.measure import reasons, summary
 from everystep.run.rollout import jobs_of, rollout, seed_of
 
 KEPT_CHECKPOINTS = 2
 WARM_PARTS = 5
 """Parts that each stage of the imitation is cut into; a checkpoint follows each."""
 WARM_PHASES = ("turns", "warm")
-START = "start"
 LEARNER = "learner"
 REFERENCE = "reference"
 
@@ -92,6 +92,7 @@ def train(
 
     Writes the journal and checkpoints into ``folder``, and the final model into its ``model``.
     """
+    check_loss(method.loss)
     setup = setup_of(config)
     try:
         with _journal(folder, method) as journal:
@@ -136,21 +137,19 @@ class _Run:
     def go(self) -> dict[str, float]:
         """Do what is left to do."""
         begun = time.perf_counter()
-        done, checkpoint = self._resume_point()
-        if done == len(self.units) and self.folder.model.exists():
+        if self._is_finished():
             raise ConfigError(f"run {str(self.folder.path)!r} is finished; there is nothing to resume.")
+        done, checkpoint = self._resume_point()
         self._prepare(done)
         if checkpoint is not None:
-            self._load(checkpoint)
+            self._load(checkpoint, reference=self.units[done - 1].phase == "train")
         earlier = self.seconds
         for place in range(done, len(self.units)):
             unit = self.units[place]
             metrics, events = self._do(unit)
             self.seconds = earlier + time.perf_counter() - begun
             self._finish(place, unit, metrics, events)
-        if self.folder.model.exists():
-            shutil.rmtree(self.folder.model)
-        self.model.save(self.folder.model)
+        self._save_model()
         self.journal.append(Kind.END, {"end": End.DONE, "ledger": self.ledger.as_dict()})
         return self.tested
 
@@ -216,8 +215,7 @@ class _Run:
         metrics = summary(trajectories)
         whole = [one for one in trajectories if one.end not in (End.ERROR, End.CANCELLED) and one.steps]
         if not whole:
-            errors = {one.error for one in trajectories}
-            raise WorldError(f"every episode of iteration {number} broke: {sorted(map(str, errors))[:3]}.")
+            raise WorldError(f"every episode of iteration {number} broke: {reasons(trajectories)}")
         credit, samples = self._credited(whole, seed)
         metrics |= update(
             self.learner,
@@ -318,10 +316,23 @@ class _Run:
         for logger in self.loggers:
             logger.log(place, {name: value for name, value in row.items() if isinstance(value, int | float)})
 
+    def _save_model(self) -> None:
+        """Write the final model; a folder of that name is always whole."""
+        partial = self.folder.path / f".{self.folder.model.name}.partial"
+        for old in (partial, self.folder.model):
+            shutil.rmtree(old, ignore_errors=True)
+        self.model.save(partial)
+        partial.rename(self.folder.model)
+
+    def _is_finished(self) -> bool:
+        kinds = [event.kind for event in self.journal.events(kinds=(Kind.END, Kind.RESUMED))]
+        return kinds[-1:] == [Kind.END] and self.folder.model.exists()
+
     def _resume_point(self) -> tuple[int, Path | None]:
         """Return how many parts are done, and the checkpoint to go on from: the newest that the journal names.
 
-        What the journal says of later, unfinished parts is void from here on.
+        What the journal says of later, unfinished parts is void from here on. A journal that was damaged may
+        name none of the checkpoints that are there; then the newest of them is named now.
         """
         named = [(event.seq, event.body) for event in self.journal.events(kinds=(Kind.CHECKPOINT,))]
         complete = {path.name: path for path in self.folder.checkpoints()}
@@ -330,23 +341,32 @@ class _Run:
                 if seq < self.journal.last:
                     self.journal.append(Kind.RESUMED, {"after": seq})
                 return body["done"], complete[body["name"]]
-        if named:
+        newest = max(complete, default="")
+        if named and newest <= named[-1][1]["name"]:
             raise StoreError(
                 f"the checkpoints of {str(self.folder.path)!r} are gone: the journal names {named[-1][1]['name']!r}. "
                 "Restore that folder, or start a new run."
             )
-        return 0, None
+        if not named and len(complete) < KEPT_CHECKPOINTS:
+            return (
+                0,
+                None,
+            )  # a kill before the first events leaves at most one checkpoint, and nothing is lost
+        done = _state(complete[newest])["done"]
+        self.journal.append(Kind.CHECKPOINT, {"name": newest, "done": done})
+        return done, complete[newest]
 
     def _prepare(self, done: int) -> None:
         """Build model and learner; make the demonstrations (again) where parts of the imitation are left."""
-        needed = done == 0 or any(unit.phase in WARM_PHASES for unit in self.units[done:])
+        start, tiny = self.folder.path / START, self.config.model.startswith(TINY)
+        known = done > 0 and (not tiny or (start / "config.json").exists())
+        needed = not known or any(unit.phase in WARM_PHASES for unit in self.units[done:])
         demonstrations = demonstrate(self.setup, self.ledger) if needed else []
-        start = self.folder.path / START
-        if (start / "config.json").exists() and (done or not demonstrations):
+        if known:
             self.model = load_start(self.config, start)
         else:
             self.model = model_of(self.config, demonstrations)
-            if self.config.model.startswith(TINY):
+            if tiny:
                 shutil.rmtree(start, ignore_errors=True)
                 self.model.save(start)
         self.learner = learner_of(self.config, self.model)
@@ -363,15 +383,28 @@ class _Run:
             for one in demonstrations
         ]
 
-    def _load(self, checkpoint: Path) -> None:
+    def _load(self, checkpoint: Path, *, reference: bool) -> None:
         """Put everything back to where a checkpoint was made."""
-        self.learner.load(checkpoint / LEARNER)
-        if (checkpoint / REFERENCE).exists():
-            self.reference = self.learner.freeze()
-            self.reference.load(checkpoint / REFERENCE)
-        state = read_json(checkpoint / STATE)
+        try:
+            self.learner.load(checkpoint / LEARNER)
+            if reference and self.config.kl_coefficient:
+                self.reference = self.learner.freeze()
+                self.reference.load(checkpoint / REFERENCE)
+            state = _state(checkpoint)
+        except StoreError as error:
+            raise StoreError(
+                f"{error} Or move {str(checkpoint)!r} away: the run then goes on from the checkpoint before it."
+            ) from None
         self.seconds, self.tested = state["seconds"], state["tested"]
         self.ledger = Ledger.from_dict(state["ledger"])
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    state = read_json(checkpoint / STATE)
+    lacking = {"done", "seconds", "ledger", "tested"} - state.keys()
+    if lacking:
+        raise StoreError(f"{str(checkpoint / STATE)!r} lacks {min(lacking)!r}; it is damaged.")
+    return state
 
 
 def _name(unit: Unit) -> str:

@@ -20,6 +20,7 @@ JOURNAL = "journal.sqlite"
 PAGE = "page.html"
 MODEL = "model"
 CHECKPOINTS = "checkpoints"
+START = "start"
 STATE = "state.json"
 
 
@@ -46,7 +47,12 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """Return the stored config: ``recipe``, ``version`` and ``options``."""
-        return read_json(self.path / CONFIG)
+        config = read_json(self.path / CONFIG)
+        if not isinstance(config.get("recipe"), str) or not isinstance(config.get("options"), dict):
+            raise StoreError(
+                f"{str(self.path / CONFIG)!r} should name a recipe and its options. Restore the file, or start a new run."
+            )
+        return config
 
     def checkpoint(self, number: int) -> Path:
         """Return the folder of a checkpoint."""
@@ -57,9 +63,23 @@ class RunFolder:
         return sorted(state.parent for state in (self.path / CHECKPOINTS).glob(f"*/{STATE}"))
 
     def prune(self, keep: int) -> None:
-        """Delete all but the newest ``keep`` checkpoints."""
-        for old in self.checkpoints()[:-keep]:
-            shutil.rmtree(old)
+        """Delete all but the newest ``keep`` checkpoints, and what is left of older ones."""
+        kept = {path.name for path in self.checkpoints()[-keep:]}
+        for old in (self.path / CHECKPOINTS).iterdir():
+            if kept and old.name < min(kept):
+                (old / STATE).unlink(missing_ok=True)  # first, so that half of a checkpoint never looks whole
+                shutil.rmtree(old)
+
+    def discard(self) -> None:
+        """Delete what a run that finished nothing has written, and the folder if nothing else is in it."""
+        if self.checkpoints():
+            raise StoreError(f"{str(self.path)!r} holds finished work. It was left as it is.")
+        for name in (CONFIG, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", f"{JOURNAL}.lock"):
+            (self.path / name).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, START):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
 
 def create(path: Path, *, recipe: str, options: Mapping[str, Any], version: str) -> RunFolder:
@@ -68,8 +88,13 @@ def create(path: Path, *, recipe: str, options: Mapping[str, Any], version: str)
         raise StoreError(
             f"{str(path)!r} holds a run already. Continue it with `everystep resume {path}`, or choose another folder."
         )
-    (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    write_json(path / CONFIG, {"recipe": recipe, "version": version, "options": dict(options)})
+    try:
+        (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        write_json(path / CONFIG, {"recipe": recipe, "version": version, "options": dict(options)})
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the run's folder {str(path)!r}: {error}. Choose another one."
+        ) from None
     return RunFolder(path=path)
 
 
