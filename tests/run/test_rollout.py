@@ -302,7 +302,7 @@ def test_a_budget_ends_episodes_and_is_never_exceeded() -> None:
     hosts = LocalHosts(chosen)
     budget = Budget({"steps": 7})
     jobs = jobs_of([chosen.task("train", index) for index in range(3)], group_size=1, prefix="b", seed=0)
-    sampler = Scripted(lambda request, turn: "north")
+    sampler = Scripted(lambda request: "north")
     made = rollout(hosts, sampler, jobs, sampling=Sampling(), limits=Limits(max_steps=20), budget=budget)
     assert [one.end for one in made] == [End.BUDGET] * 3
     assert sum(len(one.steps) for one in made) == budget.used("steps") == 7
