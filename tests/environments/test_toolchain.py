@@ -201,3 +201,6 @@ def test_without_tools_there_are_only_answers() -> None:
     assert seen.admissible is not None
     assert all(text.startswith("answer ") for text in seen.admissible)
     assert env.step(Action(text=env.oracle())).success
+    short = ToolChain(rules=False, shown=True).task("train", 0).instruction
+    assert "tools" not in short
+    assert ToolChain(shown=True).task("train", 0).instruction.startswith(f"{short} . ")
