@@ -64,7 +64,8 @@ class ToolChain:
 
     ``answers``: so many answers can be chosen at any time, the right one and slips, beside the ``choices``: when to stop calling
     tools is the agent's decision, and a guess is right once in ``answers``. ``tools=False`` leaves only those: the table must be shown.
-    ``partial``: an answer that equals the k-th of n results, not the last, earns ``partial * k / n``.
+    ``partial``: an answer that equals the k-th of n results, not the last, earns ``partial * k / n``. ``rules=False``
+    leaves out how calls are written, two thirds of the instruction: enough for a model that has seen demonstrations.
     """
 
     turns: int = 3
@@ -78,6 +79,7 @@ class ToolChain:
     shown: bool = False
     tools: bool = True
     partial: float = 0.5
+    rules: bool = True
 
     name: ClassVar[str] = "toolchain"
     summary: ClassVar[str] = (
@@ -197,10 +199,11 @@ class ToolChain:
 
     def _instruction(self, problem: Problem) -> str:
         told = " , ".join(f"{name} {spell(value)}" for name, value in problem.table)
+        rules = "" if not self.rules else _RULES if self.tools else _NO_TOOLS
         parts = [
             problem.question,
             f"table : {told}" if self.shown else "",
-            _RULES if self.tools else _NO_TOOLS,
+            rules,
         ]
         return " . ".join(part for part in parts if part)
 

@@ -45,6 +45,7 @@ class Config(Training):
             "choices": 4,
             "shown": True,
             "partial": 0,
+            "rules": False,
         }
     )
     """Options of the environment."""

@@ -34,7 +34,9 @@ class Config(Training):
 
     environment: str = "toolchain"
     """Where the agent acts; its tasks need reference calls."""
-    options: dict[str, Json] = field(default_factory=lambda: {"turns": 4, "fewest": 2, "choices": 4})
+    options: dict[str, Json] = field(
+        default_factory=lambda: {"turns": 4, "fewest": 2, "choices": 4, "rules": False}
+    )
     """Options of the environment."""
     demonstration_errors: float = 0.5
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
