@@ -27,6 +27,7 @@ from everystep.core.records import Action, Observation, Task
 
 MOVES = {"left": 0, "right": 1, "forward": 2, "pickup": 3, "drop": 4, "toggle": 5}
 STYLES = ("compact", "plain")
+REWARDS = ("level", "success")
 SPLIT_START = {"train": 0, "test": 1 << 30}
 VIEW_AHEAD, VIEW_ASIDE = 7, 3
 """The agent sees seven rows from its own on, and three columns to each side."""
@@ -38,8 +39,8 @@ _NOUN = re.compile(rf"\b({'|'.join(COLOR_NAMES)}) (ball|box|key|door)\b")
 class BabyAI:
     """A BabyAI level. ``level`` is its id between ``BabyAI-`` and ``-v0``, such as ``GoToLocalS6N3``.
 
-    An episode ends without success after ``max_steps`` moves. The reward is BabyAI's own, with this limit:
-    ``1 - 0.9 * moves / max_steps`` at success, else 0.
+    An episode ends without success after ``max_steps`` moves. ``reward`` is ``level``, BabyAI's own with this limit:
+    ``1 - 0.9 * moves / max_steps`` at success, else 0, so that equal states can pay differently, later ones less; or ``success``: 1 or 0.
     ``repeat_mission`` puts the mission into every observation, not only into the instruction.
     """
 
@@ -47,6 +48,7 @@ class BabyAI:
     max_steps: int = 10
     style: str = "compact"
     repeat_mission: bool = True
+    reward: str = "level"
 
     @property
     def name(self) -> str:
@@ -63,6 +65,8 @@ class BabyAI:
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise ConfigError(f"style is {self.style!r}. {did_you_mean(self.style, STYLES)}")
+        if self.reward not in REWARDS:
+            raise ConfigError(f"reward is {self.reward!r}. {did_you_mean(self.reward, REWARDS)}")
         if self.max_steps < 1:
             raise ConfigError(f"max_steps is {self.max_steps!r}; it must be 1 or more.")
         if self.identifier not in gymnasium.registry:
@@ -83,7 +87,7 @@ class BabyAI:
         if split not in SPLIT_START:
             raise ConfigError(f"unknown split {split!r}. {did_you_mean(split, SPLIT_START)}")
         return Task(
-            id=f"{self.level}-{split}-{index}",
+            id=f"{self.level}:{split}:{index}",
             instruction="",
             environment=self.name,
             seed=SPLIT_START[split] + index,
@@ -92,6 +96,7 @@ class BabyAI:
                 "max_steps": self.max_steps,
                 "style": self.style,
                 "repeat_mission": self.repeat_mission,
+                "reward": self.reward,
             },
             split=split,
         )
@@ -103,132 +108,136 @@ class BabyAI:
         return None
 
 
+@dataclass(slots=True)
+class _Episode:
+    """The complete state of an episode. ``untold`` is the move that the bot has not been told of yet."""
+
+    grid: Any
+    bot: Any = None
+    untold: int | None = None
+    steps: int = 0
+    over: bool = True
+    moves: tuple[str, ...] = ()
+    mission: str = ""
+    one_room: bool = False
+
+
 class BabyAIEnvironment:
     """One episode of a BabyAI level."""
 
     def __init__(self, world: BabyAI) -> None:
         self.world = world
-        self._grid: Any = _make(world.identifier)
-        self._bot: Any = None
-        self._untold: int | None = None
-        self._steps = 0
-        self._over = True
-        self._moves: tuple[str, ...] = ()
-        self._mission = ""
-        self._one_room = False
+        self._now = _Episode(grid=_make(world.identifier))
 
     def reset(self, task: Task) -> Observation:
         """Draw the room of the task's seed."""
+        grid = self._now.grid
         with contextlib.redirect_stdout(io.StringIO()):  # the engine prints when it draws again
-            self._grid.reset(seed=task.seed)
-        self._bot, self._untold, self._steps, self._over = None, None, 0, False
-        self._mission = mission_text(self._grid.mission, self.world.style)
-        self._one_room = self._grid.num_rows == self._grid.num_cols == 1
-        self._moves = moves_of(self._grid.mission, one_room=self._one_room)
-        return self._observe(first=True)
+            grid.reset(seed=task.seed)
+        one_room = grid.num_rows == grid.num_cols == 1
+        self._now = _Episode(
+            grid=grid,
+            over=False,
+            moves=moves_of(grid.mission, one_room=one_room),
+            mission=mission_text(grid.mission, self.world.style),
+            one_room=one_room,
+        )
+        return self._observe()
 
     def parse(self, text: str) -> Action:
         """Read a move: one word of the admissible ones."""
         word = text.strip()
-        if word in self._moves:
+        if word in self._now.moves:
             return Action(text=word)
-        return Action(text=text, valid=False, reason=f"no such move; the moves are {', '.join(self._moves)}")
+        reason = f"no such move; the moves are {', '.join(self._now.moves)}"
+        return Action(text=text, valid=False, reason=reason)
 
     def step(self, action: Action) -> Transition:
         """Move; an invalid move costs a step and changes nothing."""
-        if self._over:
+        now = self._now
+        if now.over:
             raise WorldError("the episode is over; reset before the next step.")
-        self._steps += 1
-        success = False
-        if action.valid:
+        now.steps += 1
+        success, known = False, action.valid and action.text in now.moves
+        if known:
             self._tell_bot()
-            self._untold = MOVES[action.text]
-            _, reward, terminated, _, _ = self._grid.step(self._untold)
+            now.untold = MOVES[action.text]
+            _, reward, terminated, _, _ = now.grid.step(now.untold)
             success = bool(terminated and reward > 0)
-        self._over = success or self._steps >= self.world.max_steps
+        now.over = success or now.steps >= self.world.max_steps
         return Transition(
-            observation=self._observe(first=False),
-            reward=1.0 - 0.9 * self._steps / self.world.max_steps if success else 0.0,
-            terminated=self._over,
-            success=success if self._over else None,
-            valid=action.valid,
-            reason=action.reason,
+            observation=self._observe(),
+            reward=self._reward() if success else 0.0,
+            terminated=now.over,
+            success=success if now.over else None,
+            valid=known,
+            reason=None if known else action.reason or f"{action.text[:40]!r} is no move",
         )
+
+    def _reward(self) -> float:
+        spent = self._now.steps / self.world.max_steps
+        return 1.0 if self.world.reward == "success" else 1.0 - 0.9 * spent
 
     def oracle(self) -> str:
         """Return the move of BabyAI's own bot, which is told of the moves that were really made."""
-        if self._over:
+        now = self._now
+        if now.over:
             raise WorldError("the episode is over; there is no next move.")
-        if self._bot is None:
-            self._bot, self._untold = _bot(self._grid), None
-        word = _WORDS.get(self._tell_bot(always=True))
+        move = self._tell_bot()
+        if move is None and now.bot is not None:
+            move = _plan(now.bot, None)
+        if move is None:  # no bot yet, or its plan broke on a move it would not have made: plan afresh
+            now.bot = _bot(now.grid)
+            move = _plan(now.bot, None)
+        if move is None:
+            raise WorldError("BabyAI's bot finds no plan from here; end the episode, or act without it.")
+        word = _WORDS.get(move)
         # Where the mission needs no hands, the bot may still want to lift an obstacle: turn instead.
-        return word if word in self._moves else "left"
+        return word if word in now.moves else "left"
 
-    def _tell_bot(self, *, always: bool = False) -> int:
-        """Let the bot see the last move, and return what it would do now."""
-        if self._bot is None or (self._untold is None and not always):
-            return -1
-        told, self._untold = self._untold, None
-        try:
-            return int(self._bot.replan(told))
-        except Exception:  # its plan broke on a move it would not have made: plan afresh
-            self._bot = _bot(self._grid)
-            return int(self._bot.replan(None))
+    def _tell_bot(self) -> int | None:
+        """Let the bot see the last move and return its next one; a bot that cannot follow is dropped."""
+        now = self._now
+        told, now.untold = now.untold, None
+        if now.bot is None or told is None:
+            return None
+        move = _plan(now.bot, told)
+        if move is None:
+            now.bot = None
+        return move
 
     def snapshot(self) -> Any:
         """Return a copy of the complete state, the bot's plan included."""
-        return copy.deepcopy(self._state())
+        return copy.deepcopy(self._now)
 
     def restore(self, state: Any) -> Observation:
         """Put a state back."""
-        (
-            self._grid,
-            self._bot,
-            self._untold,
-            self._steps,
-            self._over,
-            self._moves,
-            self._mission,
-            self._one_room,
-        ) = copy.deepcopy(state)
-        return self._observe(first=self._steps == 0)
-
-    def _state(self) -> tuple[Any, ...]:
-        return (
-            self._grid,
-            self._bot,
-            self._untold,
-            self._steps,
-            self._over,
-            self._moves,
-            self._mission,
-            self._one_room,
-        )
+        self._now = copy.deepcopy(state)
+        return self._observe()
 
     def close(self) -> None:
         """Release the engine."""
-        self._grid.close()
+        self._now.grid.close()
 
-    def _observe(self, *, first: bool) -> Observation:
+    def _observe(self) -> Observation:
         seen = self._visible()
         text = (
             compact_text(seen, self._ahead(), self._carried())
             if self.world.style == "compact"
             else plain_text(seen, self._ahead(), self._carried())
         )
-        if first or self.world.repeat_mission:
+        if self._now.steps == 0 or self.world.repeat_mission:
             text = (
-                f"{text} {self._mission}"
+                f"{text} {self._now.mission}"
                 if self.world.style == "compact"
-                else f"Mission: {self._mission}. {text}"
+                else f"Mission: {self._now.mission}. {text}"
             )
-        return Observation(text=text, anchor=self._anchor(), admissible=self._moves)
+        return Observation(text=text, anchor=self._anchor(), admissible=self._now.moves)
 
     def _visible(self) -> list[tuple[int, int, str, str]]:
         """Return the visible objects as (steps ahead, steps to the right, colour, type), nearest first."""
-        grid = self._grid
-        if self._one_room:  # nothing hides anything inside a room
+        grid = self._now.grid
+        if self._now.one_room:  # nothing hides anything inside a room
             view = None
         else:
             _, view = grid.gen_obs_grid()
@@ -247,7 +256,7 @@ class BabyAIEnvironment:
         return sorted(seen, key=lambda one: (one[0] + abs(one[1]), one[0], one[1]))
 
     def _ahead(self) -> str:
-        item = self._grid.grid.get(*self._grid.front_pos)
+        item = self._now.grid.grid.get(*self._now.grid.front_pos)
         if item is None:
             return "clear"
         if item.type == "door":
@@ -255,12 +264,12 @@ class BabyAIEnvironment:
         return "wall" if item.type == "wall" else "object"
 
     def _carried(self) -> tuple[str, str] | None:
-        item = self._grid.carrying
+        item = self._now.grid.carrying
         return None if item is None else (item.color, item.type)
 
     def _anchor(self) -> str:
         """Return a key of the state: the grid, where the agent is, what it holds, how far its mission is."""
-        grid = self._grid
+        grid = self._now.grid
         done = [getattr(grid.instrs, flag, None) for flag in ("a_done", "b_done")]  # sequences only
         state = f"{tuple(map(int, grid.agent_pos))}{grid.agent_dir}{self._carried()}{done}"
         return hashlib.blake2b(grid.grid.encode().tobytes() + state.encode(), digest_size=12).hexdigest()
@@ -280,6 +289,14 @@ def _make(identifier: str) -> Any:
 def _bot(grid: Any) -> Any:
     bot: Any = BabyAIBot
     return bot(grid)
+
+
+def _plan(bot: Any, told: int | None) -> int | None:
+    """Return the bot's next move after it was told of the last one; ``None`` where its plan breaks."""
+    try:
+        return int(bot.replan(told))
+    except Exception:  # it asserts what it did not foresee
+        return None
 
 
 def moves_of(mission: str, *, one_room: bool) -> tuple[str, ...]:
