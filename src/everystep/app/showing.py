@@ -37,13 +37,10 @@ class Show:
 
 COLUMNS = (
     ("success", "success", ".1%"),
-    ("heldout_success", "held out", ".1%"),
+    ("heldout_success", "held-out", ".1%"),
     ("heldout_greedy_success", "greedy", ".1%"),
     ("steps", "steps", ".1f"),
-    ("loss", "loss", ".4f"),
     ("entropy", "entropy", ".3f"),
-    ("clip_fraction", "clipped", ".1%"),
-    ("grad_norm", "gradient", ".2f"),
     ("seconds", "seconds", ".0f"),
 )
 
