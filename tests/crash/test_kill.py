@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-import small
 
+import small
 from everystep.core.errors import ConfigError
 from everystep.run.folder import RunFolder
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from everystep.app.flags import checked, parse
 from everystep.core.errors import ConfigError
 from everystep.core.records import Json
 from everystep.core.trace import Kind
+from everystep.environments.catalog import world
 from everystep.evaluate.compare import Curve, best_rate, curve_of, horizon, results, table
 from everystep.recipes.catalog import RECIPES, recipe
 from everystep.run.folder import RunFolder, create, open_run, write_json
@@ -85,6 +86,10 @@ def compare(words: Sequence[str]) -> int:
 
 def _compare(asked: Ask) -> int:
     shared = _shared(asked)
+    for name in asked.recipes:  # before the first run, which may take long
+        config = _config(_arm(asked, shared, name, asked.learning_rates[0], 0))
+        world(config.environment, **config.options)
+    _config(_warm(asked, shared, 0))
     console = Console(stderr=True)
     selection = [1000 + number for number in range(asked.selection_seeds)]
     reported = list(range(asked.seeds))
@@ -188,6 +193,9 @@ def _arm(
 
 def _do(asked: Ask, console: Console, what: str, plans: Sequence[Planned]) -> None:
     """Run what is not finished yet, ``workers`` at a time."""
+    for plan in plans:
+        if (plan.folder / "config.json").exists():
+            _folder(plan, asdict(_config(plan)))  # a run with other options is not taken for this one
     left = [plan for plan in plans if not (plan.folder / "model").exists()]
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=len(plans), completed=len(plans) - len(left))
@@ -221,16 +229,13 @@ def execute(plan: Planned) -> None:
     import torch
 
     torch.set_num_threads(1)
-    chosen = recipe(plan.recipe)
-    known = {one.name for one in fields(chosen.Config)}
-    config = checked(chosen.Config, plan.options, source="--set") if plan.options.keys() <= known else None
-    if config is None:
-        unknown = sorted(plan.options.keys() - known)
-        raise ConfigError(
-            f"recipe {plan.recipe!r} has no option {unknown[0]!r}; --set is for options of all arms."
-        )
-    folder = _folder(plan, asdict(config))
-    chosen.run(config, folder)
+    config = _config(plan)
+    recipe(plan.recipe).run(config, _folder(plan, asdict(config)))
+
+
+def _config(plan: Planned) -> Any:
+    """Return the config of a run; an option that its recipe does not have is refused."""
+    return checked(recipe(plan.recipe).Config, plan.options, source=f"recipe {plan.recipe!r}, --set")
 
 
 def _folder(plan: Planned, options: dict[str, Any]) -> RunFolder:
