@@ -14,6 +14,9 @@ Left out: prompts, the 7B and 14B models; function-calling cases (BFCL, FTRL) co
     everystep train artist                          the published way
     everystep train artist --no-mask-tool-output    tool output trained as if the model had written it
     everystep train artist --options tools=false ... the agent must answer at once (all options: docs/recipes/artist.md)
+
+Measured (seed 0, 77 s of processor time, 256 held-out tasks): sampled 12 % untrained, 14 % after imitation, 19 % at the end; greedy 12 %,
+21 %, 22 %. That is below a guess (25 %): it calls more tools, but does not yet use what they say. More: docs/recipes/artist.md.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ Ours: the world. In ToolChain the answer is one number, so its F1 is 1 or 0 (ste
 environment is not used. Left out: the paper's prompts and model sizes; FTRL and BFCL tasks, which the recipe runs once a world offers them.
 
     everystep train matchtir
+
+Measured (seed 0, stopped after 20 of 40 iterations, 256 held-out tasks): sampled 14 % untrained, 40 % after imitation,
+44 % then, which is within the interval; greedy 14 %, 68 %, 14 %. More, and what did not hold: docs/recipes/matchtir.md.
 """
 
 from __future__ import annotations

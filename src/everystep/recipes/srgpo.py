@@ -12,6 +12,8 @@ option "within task", which has no effect in the released code and has one here.
 SRGPO sees more than GRPO and GiGPO do. The fair arms add the same reward to theirs: ``--process closer=1``.
 
     everystep train srgpo
+
+Not measured yet: the imitation's settings are a guess. The arms: docs/recipes/srgpo.md.
 """
 
 from __future__ import annotations
