@@ -3,7 +3,7 @@
 Paper: Agentic Reasoning and Tool Integration for LLMs via Reinforcement Learning (ARTIST). Claim: up to 22 points over the base model,
 and deeper tool use on harder tasks.
 
-The authors have released no code. From secondary texts: reasoning, calls, tool output and answer stand in one row of tokens; the
+No code of the authors was found. From secondary texts: reasoning, calls, tool output and answer stand in one row of tokens; the
 advantage is GRPO's; tool output is masked; the reward is the plain sum of answer, format and tool execution. From
 memory only: tool execution as the share of calls that succeed. Ours: tool output is out of length normalisation and divergence
 too; a trajectory without calls gets 0 for execution; the world, ToolChain, with operands too long to reckon, a shown
