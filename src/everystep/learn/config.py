@@ -27,32 +27,32 @@ class Training:
     seed: int = 0
     """Everything random derives from it."""
 
-    demonstrations: int = 4000
+    demonstrations: int = 3000
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
     demonstration_errors: float = 0.85
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
     demonstration_habit: str | None = "forward"
     """What the demonstrator does instead where that is admissible; by default a random other action."""
-    turn_updates: int = 1800
+    turn_updates: int = 1500
     """Updates of the imitation on single turns, which come first: a small model learns to read there."""
     turn_batch: int = 64
     """Turns an update."""
     turn_learning_rate: float = 5e-3
     """Peak learning rate on single turns (linear, with a short warm-up)."""
-    warm_updates: int = 800
+    warm_updates: int = 700
     """Updates of the imitation on whole episodes."""
     warm_batch: int = 16
     """Demonstrations an update."""
     warm_learning_rate: float = 4e-3
     """Peak learning rate on whole episodes (linear, with a short warm-up)."""
 
-    iterations: int = 160
+    iterations: int = 100
     """Rounds of reinforcement: roll out, credit, update."""
     tasks: int = 16
     """Fresh tasks an iteration."""
     group_size: int = 8
     """Attempts at each task; they are compared with each other."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Peak learning rate of the reinforcement."""
     schedule: str = "linear"
     """constant, linear or cosine."""
