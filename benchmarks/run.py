@@ -77,7 +77,7 @@ BENCHMARKS = (
     Benchmark(
         name="trl_rows",
         title="Training against TRL on the same rows",
-        about="TRL's own GRPO trainer and our learner on the same tokens, masks, weights and per-token advantages, fp32, one thread, no activation checkpointing; loss and backward pass. Loss, gradient norm and the gradient's components are asserted equal to 1e-4. `times_as_fast` is TRL / ours.",
+        about="TRL's own GRPO trainer and our learner on the same tokens, masks, weights and per-token advantages, fp32, one thread, no activation checkpointing; loss and backward pass. Loss, gradient norm and the gradient's components are asserted equal to 1e-4. `times_as_fast` is TRL / ours. TRL pads all rows of a micro-batch to the longest, ours are sorted and cut: in the last case all rows are equally long, so that its merged rows compare the code alone.",
     ),
     Benchmark(
         name="generation",
@@ -88,6 +88,11 @@ BENCHMARKS = (
         name="journal",
         title="Journal",
         about="What one more step costs when a run has many already, and how large it is on disk. Steps read back equal what was written.",
+    ),
+    Benchmark(
+        name="environments",
+        title="Environments",
+        about="CPU time of a reset and of a step, a random agent among the admissible actions.",
     ),
     Benchmark(
         name="intercode_replay",
@@ -240,6 +245,15 @@ def document(results: dict[str, Result]) -> str:
     for one in BENCHMARKS:
         if one.name in results:
             parts += section(one, results[one.name])
+        else:
+            parts += [
+                f"## {one.title}",
+                "",
+                one.about,
+                "",
+                f"**Not run yet:** `python benchmarks/run.py {one.name}`",
+                "",
+            ]
     return "\n".join(parts).rstrip() + "\n"
 
 
