@@ -64,6 +64,8 @@ class Config(Training):
     """Updates of the imitation on whole episodes."""
     iterations: int = 40
     """Rounds of reinforcement: roll out, credit, update."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of the reinforcement."""
     parts: dict[str, float] = field(default_factory=lambda: {"format": 1.0, "executed": 1.0})
     """Step scores whose mean over an episode is added to its outcome: the share of well-formed turns, and of calls that ran."""
 

@@ -53,6 +53,8 @@ class Config(Training):
     """Updates of the imitation on whole episodes."""
     iterations: int = 40
     """Rounds of reinforcement: roll out, credit, update."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of the reinforcement."""
 
     variant: str = "paper"
     """paper, or released: a lone turn index and a group of one keep their raw value."""

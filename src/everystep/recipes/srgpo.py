@@ -49,6 +49,8 @@ class Config(Training):
     """Updates of the imitation on whole episodes."""
     iterations: int = 40
     """Rounds of reinforcement: roll out, credit, update."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of the reinforcement."""
     tasks: int = 8
     """Fresh tasks an iteration."""
 
