@@ -6,6 +6,11 @@ Paper: Feng et al. 2025, Group-in-Group Policy Optimization (arXiv:2505.10978), 
 Certain (released code): the formula, discount 0.95, weight 1, singleton states give 0. ``paper`` takes outcome statistics
 over trajectories; ``released`` over step rows, so long trajectories weigh more, and subtracts 0.1 for an invalid action.
 Left out: duplicating rows to pad a batch before its statistics (it distorts them).
+
+    everystep train gigpo
+
+Measured against GRPO, five paired seeds, tuned rates (docs/recipes/gigpo.md has commands and curves): BabyAI, end +0.010 [0.003, 0.017],
+area +0.002 [-0.016, 0.013]; KeyDoor, end -0.017 [-0.045, 0.013]. The published gain does not show on these short tasks.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@ is ``(R - mean) / std`` over the group. It is the baseline of every comparison h
 
 Ours: losses are averaged per rollout, a group of one or of equal outcomes gives no credit, and there is no
 reference model unless ``kl_coefficient`` is set.
+
+    everystep train grpo
+
+Measured on BabyAI, five seeds, 80 iterations: held-out success 0.31 to 0.864 [0.828, 0.885] (docs/recipes/gigpo.md).
 """
 
 from __future__ import annotations
