@@ -11,7 +11,7 @@ from random import Random
 from typing import Protocol
 
 from everystep.core.errors import ConfigError, ModelError
-from everystep.core.protocols import Generation, Request, Sampler, Sampling, Turn, Usage
+from everystep.core.protocols import Generation, Primes, Request, Sampler, Sampling, Turn, Usage
 from everystep.core.records import Stop
 from everystep.models.template import Template, encode_turn
 
@@ -181,6 +181,12 @@ class Noisy:
         self.inner.release(sessions)
         if self._teacher:
             self._teacher.release(sessions)
+
+    def prime(self, session: str, turns: Sequence[Turn]) -> None:
+        """Put the inner sampler behind turns that were taken before; noise has no memory."""
+        if not isinstance(self.inner, Primes):
+            raise ConfigError(f"{type(self.inner).__name__} cannot continue from stored turns. Start afresh.")
+        self.inner.prime(session, turns)
 
     def _noised(self, request: Request, answer: Generation) -> Generation:
         if answer.stop is Stop.ERROR:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 from everystep.core.errors import WorldError
-from everystep.core.protocols import Generation, Request, Sampler, Sampling
+from everystep.core.protocols import Generation, Request, Sampler, Sampling, Turn
 from everystep.core.records import Stop, Trajectory
 from everystep.models.scripted import Noisy
 from everystep.models.template import Template, encode_turn
@@ -37,6 +37,9 @@ class OracleSampler:
 
     def release(self, sessions: Sequence[str]) -> None:
         """Do nothing: an oracle remembers no conversation."""
+
+    def prime(self, session: str, turns: Sequence[Turn]) -> None:
+        """Do nothing: an oracle needs no history."""
 
 
 def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, habit: str | None = None) -> Sampler:
