@@ -344,7 +344,11 @@ def test_a_journal_that_is_being_written_is_left_alone(
 def test_interrupting_says_how_to_go_on(tmp_path: Path) -> None:
     words = ["train", *small.flags(iterations=5000), "--out", str(tmp_path / "run"), "--json"]
     process = subprocess.Popen(
-        [*EVERYSTEP, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*EVERYSTEP, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
     )
     assert process.stdout is not None
     for line in process.stdout:

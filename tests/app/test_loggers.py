@@ -120,7 +120,8 @@ def test_a_resumed_run_reckons_the_time_left_from_its_own_parts() -> None:
     assert "1:40 left" in stream.getvalue()
 
 
-def test_progress_on_a_terminal_is_live_and_keeps_the_tests() -> None:
+def test_progress_on_a_terminal_is_live_and_keeps_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal()
     shown(ConsoleProgress(4, stream=stream, clock=Clock()))
     text = stream.getvalue()
