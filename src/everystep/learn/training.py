@@ -18,15 +18,16 @@ import numpy as np
 
 from everystep.core.errors import ConfigError, StoreError, WorldError
 from everystep.core.ledger import Ledger
-from everystep.core.protocols import Logger, Loss, Sampling
+from everystep.core.protocols import Logger, Sampling
 from everystep.core.records import End, Sample, Task, Trajectory
 from everystep.core.trace import Kind, ending_of
 from everystep.credit.assess import assess
-from everystep.credit.terms import Credit, Estimator
+from everystep.credit.terms import Credit
 from everystep.learn.config import Training
 from everystep.learn.heldout import held_out
 from everystep.learn.learner import LocalLearner
 from everystep.learn.losses import check_loss
+from everystep.learn.method import Method
 from everystep.learn.policy import update
 from everystep.learn.samples import sample_of, supervised_sample, with_logprobs
 from everystep.learn.schedules import scale
@@ -45,18 +46,6 @@ WARM_PARTS = 5
 WARM_PHASES = ("turns", "warm")
 LEARNER = "learner"
 REFERENCE = "reference"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """What a recipe adds to the loop: how credit is given, and the loss it is used in.
-
-    ``tool_output`` trains what tools wrote as if the model had: for comparisons with the right way only.
-    """
-
-    estimator: Estimator
-    loss: Loss
-    tool_output: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

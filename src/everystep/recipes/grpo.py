@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from everystep.core.protocols import Logger
 from everystep.credit.estimators import estimator
 from everystep.learn.config import Training, policy_loss
-from everystep.learn.training import Method, train
+from everystep.learn.method import Method, train
 from everystep.run.folder import RunFolder
 
 

@@ -27,7 +27,7 @@ from everystep.core.protocols import Logger
 from everystep.core.records import Json
 from everystep.credit.estimators import estimator
 from everystep.learn.config import Training, policy_loss
-from everystep.learn.training import Method, train
+from everystep.learn.method import Method, train
 from everystep.run.folder import RunFolder
 
 
