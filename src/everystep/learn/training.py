@@ -337,10 +337,8 @@ class _Run:
                 "Restore that folder, or start a new run."
             )
         if not named and len(complete) < KEPT_CHECKPOINTS:
-            return (
-                0,
-                None,
-            )  # a kill before the first events leaves at most one checkpoint, and nothing is lost
+            # A kill before the first events leaves at most one checkpoint, and nothing is lost.
+            return 0, None
         done = _state(complete[newest])["done"]
         self.journal.append(Kind.CHECKPOINT, {"name": newest, "done": done})
         return done, complete[newest]
