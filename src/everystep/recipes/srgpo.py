@@ -13,7 +13,8 @@ SRGPO sees more than GRPO and GiGPO do. The fair arms add the same reward to the
 
     everystep train srgpo
 
-Not measured yet: the imitation's settings are a guess. The arms: docs/recipes/srgpo.md.
+Measured on KeyDoor, five paired seeds, one rate for all (docs/recipes/srgpo.md): end +0.093 [0.045, 0.141] over GRPO, which does not
+see the process reward; the arms that see it, and this default command, have not been run yet.
 """
 
 from __future__ import annotations
