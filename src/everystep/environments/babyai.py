@@ -24,6 +24,7 @@ from minigrid.utils.baby_ai_bot import BabyAIBot
 from everystep.core.errors import ConfigError, WorldError, did_you_mean
 from everystep.core.protocols import Transition
 from everystep.core.records import Action, Observation, Task
+from everystep.environments.exact import check_place
 
 MOVES = {"left": 0, "right": 1, "forward": 2, "pickup": 3, "drop": 4, "toggle": 5}
 STYLES = ("compact", "plain")
@@ -84,8 +85,7 @@ class BabyAI:
 
     def task(self, split: str, index: int) -> Task:
         """Return a task; its seed draws the room. The splits use seeds from different ranges."""
-        if split not in SPLIT_START:
-            raise ConfigError(f"unknown split {split!r}. {did_you_mean(split, SPLIT_START)}")
+        check_place(split, index, self.size(split))
         return Task(
             id=f"{self.level}:{split}:{index}",
             instruction="",
@@ -103,8 +103,7 @@ class BabyAI:
 
     def size(self, split: str) -> int | None:
         """Return ``None``: rooms are drawn from a seed, a split has no end (2**30 seeds)."""
-        if split not in SPLIT_START:
-            raise ConfigError(f"unknown split {split!r}. {did_you_mean(split, SPLIT_START)}")
+        check_place(split, 0)
         return None
 
 

@@ -17,6 +17,7 @@ from everystep.core.protocols import Transition
 from everystep.core.records import Action, Json, Observation, Task, ToolCall
 
 S = TypeVar("S")
+W = TypeVar("W")
 
 SPLITS = ("train", "test")
 TEST_SHARE = 5
@@ -92,16 +93,7 @@ class ExactEnvironment(Generic[S]):
 
     def reset(self, task: Task) -> Observation:
         """Begin the episode of ``task``. A task of another world raises ``WorldError``."""
-        if task.environment != self._rules.name:
-            raise WorldError(
-                f"task {task.id!r} is of environment {task.environment!r}, this one is "
-                f"{self._rules.name!r}. Make the environment from the task's own world."
-            )
-        options = dict(task.config)
-        if options != changed_options(self._rules):
-            cls = type(self._rules)
-            check_known(cls, options)
-            self._rules = cls(**options)
+        self._rules = rebuilt(self._rules, task)
         self._task = task
         self._state = self._rules.start(task)
         self._turn, self._over = 0, False
@@ -187,6 +179,26 @@ def changed_options(world: Any) -> dict[str, Json]:
     default = type(world)()
     pairs = ((f.name, getattr(world, f.name), getattr(default, f.name)) for f in fields(world))
     return {name: value for name, value, usual in pairs if value != usual}
+
+
+def rebuilt(world: W, task: Task) -> W:
+    """Return the world with the task's own options; ``world`` itself where they are the same.
+
+    Raises ``WorldError`` for a task of another world and ``ConfigError`` for an option that there is not.
+    """
+    known: Any = world
+    if task.environment != known.name:
+        raise WorldError(
+            f"task {task.id!r} is of environment {task.environment!r}, this one is "
+            f"{known.name!r}. Make the environment from the task's own world."
+        )
+    options = dict(task.config)
+    if options == changed_options(known):
+        return world
+    cls: Any = type(world)
+    check_known(cls, options)
+    made: W = cls(**options)
+    return made
 
 
 def check_known(cls: Any, options: Mapping[str, Json]) -> None:

@@ -20,7 +20,7 @@ from gymnasium import spaces
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Transition
 from everystep.core.records import Action, Json, Observation, Task
-from everystep.environments.exact import check_known, check_place, check_range, make_task
+from everystep.environments.exact import check_place, check_range, make_task, rebuilt
 
 DEFAULT_STEPS = 200
 BOX_LIMIT = 64
@@ -85,13 +85,7 @@ class GymEnvironment:
 
     def reset(self, task: Task) -> Observation:
         """Begin the episode with the task's seed."""
-        if task.environment != self._world.name:
-            raise WorldError(
-                f"task {task.id!r} is of environment {task.environment!r}, not {self._world.name!r}."
-            )
-        check_known(Gymnasium, task.config)
-        options: Any = dict(task.config)
-        world = Gymnasium(**options)
+        world = rebuilt(self._world, task)
         if world != self._world:
             self._env.close()
             self._world, self._env = world, build(world)

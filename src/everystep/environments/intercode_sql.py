@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Transition
 from everystep.core.records import Action, Observation, Task
-from everystep.environments.exact import check_known, check_place, check_range, make_task, split_of
+from everystep.environments.exact import check_place, check_range, make_task, rebuilt, split_of
 from everystep.environments.mysqldump import databases_of
 from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
 from everystep.environments.sqlbox import Row, SqlBox, build_image
@@ -155,13 +155,7 @@ class SqlEnvironment:
 
     def reset(self, task: Task) -> Observation:
         """Begin the episode of ``task`` on an unchanged database."""
-        if task.environment != self._world.name:
-            raise WorldError(
-                f"task {task.id!r} is of environment {task.environment!r}, not {self._world.name!r}."
-            )
-        check_known(InterCodeSQL, task.config)
-        options: Any = dict(task.config)
-        self._world = InterCodeSQL(**options)
+        self._world = rebuilt(self._world, task)
         self._dataset = load_dataset(self._world.data)
         questions = self._dataset.questions
         if not 0 <= task.seed < len(questions):
