@@ -2,7 +2,7 @@
 
 Every seed has one warm start that all arms begin from. Each arm's learning rate is chosen on selection seeds; the
 reported seeds are others, paired over arms. The control arms rescale all advantages to one root mean
-square, at the baseline's rate.
+square, at the baseline's rate. An arm is a recipe, with options of its own where it has any.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,11 +24,11 @@ from rich.markdown import Markdown
 from rich.progress import Progress
 
 from everystep import __version__
+from everystep.app.arms import Arm, check_arms, options_of, read_arm
 from everystep.app.flags import checked, parse
 from everystep.core.errors import ConfigError
 from everystep.core.records import Json
 from everystep.core.trace import Kind
-from everystep.environments.catalog import world
 from everystep.evaluate.compare import Curve, best_rate, curve_of, horizon, results, table
 from everystep.evaluate.plot import plot_curves
 from everystep.recipes.catalog import RECIPES, recipe
@@ -43,11 +44,11 @@ class Ask:
     """
 
     recipes: tyro.conf.Positional[tuple[str, ...]]
-    """The recipes; the first is the baseline."""
+    """The arms, RECIPE[:KEY=VALUE[,KEY=VALUE...]], such as grpo:process.closer=1; an arm's own options override --set. The first is the baseline."""
     environment: str | None = None
     """The environment; by default the recipes' own."""
     set: dict[str, Json] = field(default_factory=dict)
-    """Options for all arms, such as iterations=60 model=tiny:0.1M; nested: options.level=GoToLocal."""
+    """Options for all arms and their common start, such as iterations=60 model=tiny:0.1M; nested: options.level=GoToLocal."""
     seeds: int = 5
     """Reported seeds."""
     selection_seeds: int = 2
@@ -71,6 +72,40 @@ class Planned:
     options: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is compared: the arms by their labels, the first of them the baseline, and what they share."""
+
+    asked: Ask
+    arms: dict[str, Arm]
+    shared: dict[str, Json]
+
+    @property
+    def baseline(self) -> str:
+        return next(iter(self.arms))
+
+    def warm(self, seed: int) -> Planned:
+        """Return the run that only imitates: the common start of a seed."""
+        name = self.arms[self.baseline].recipe
+        options = {**options_of(name, self.shared), "seed": seed, "iterations": 0}
+        return Planned(recipe=name, folder=self.asked.out / "runs" / f"warm-{seed}", options=options)
+
+    def run(self, arm: Arm, rate: float, seed: int, match_rms: float | None = None) -> Planned:
+        """Return the run of an arm from the common start of a seed."""
+        told = re.sub(r"[^\w.=,-]+", "_", arm.text.replace(":", "-", 1))
+        name = f"{told}-{rate:g}-{seed}" + (f"-rms{match_rms:g}" if match_rms else "")
+        options = {
+            **options_of(arm.recipe, self.shared, arm.own),
+            "seed": seed,
+            "learning_rate": rate,
+            "match_rms": match_rms,
+            "model": str(self.asked.out / "runs" / f"warm-{seed}" / "model"),
+            "demonstrations": 0,
+            "warm_updates": 0,
+        }
+        return Planned(recipe=arm.recipe, folder=self.asked.out / "runs" / name, options=options)
+
+
 def compare(words: Sequence[str]) -> int:
     """Run the comparison and write ``results.json``, ``results.md`` and ``curves.svg``."""
     asked = parse(Ask, words, command="compare")
@@ -78,64 +113,71 @@ def compare(words: Sequence[str]) -> int:
         raise ConfigError(f"name two recipes or more. Known: {', '.join(RECIPES)}.")
     if min(asked.seeds, asked.selection_seeds, asked.workers, len(asked.learning_rates)) < 1:
         raise ConfigError("seeds, selection_seeds, workers and learning_rates must each be 1 or more.")
+    plan = plan_of(asked)
     try:
-        return _compare(asked)
+        return _compare(plan)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped. Finished runs are kept: give the same command again to go on.\n")
         raise
 
 
-def _compare(asked: Ask) -> int:
-    shared = _shared(asked)
-    for name in asked.recipes:  # before the first run, which may take long
-        config = _config(_arm(asked, shared, name, asked.learning_rates[0], 0))
-        world(config.environment, **config.options)
-    _config(_warm(asked, shared, 0))
+def plan_of(asked: Ask) -> Plan:
+    """Read the arms and refuse what is wrong before the first run, which may take long."""
+    arms = [read_arm(text) for text in asked.recipes]
+    labels = [arm.label() for arm in arms]
+    if len(set(labels)) < len(arms):
+        labels = [arm.label(full=True) for arm in arms]
+    shared = dict(asked.set)
+    if asked.environment is not None:
+        shared["environment"] = asked.environment
+    plan = Plan(asked=asked, arms=dict(zip(labels, arms, strict=True)), shared=shared)
+    check_arms(arms, shared, lambda arm: _config(plan.run(arm, asked.learning_rates[0], 0)))
+    return plan
+
+
+def _compare(plan: Plan) -> int:
+    asked, baseline = plan.asked, plan.baseline
     console = Console(stderr=True)
     selection = [1000 + number for number in range(asked.selection_seeds)]
     reported = list(range(asked.seeds))
-    seeds = (*selection, *reported) if len(asked.learning_rates) > 1 else reported
-    _do(asked, console, "warm starts", [_warm(asked, shared, seed) for seed in seeds])
-    baseline, rates, sweep = asked.recipes[0], {}, {}
-    plans = {
-        (name, rate, seed): _arm(asked, shared, name, rate, seed)
-        for name in asked.recipes
-        for rate in asked.learning_rates
-        for seed in selection
-    }
-    if len(asked.learning_rates) > 1:
-        _do(asked, console, "learning-rate sweep", list(plans.values()))
-        found = {key: _curve(plan) for key, plan in plans.items()}
+    swept = len(asked.learning_rates) > 1
+    seeds = (*selection, *reported) if swept else reported
+    _do(plan, console, "warm starts", [plan.warm(seed) for seed in seeds])
+    rates, sweep = dict.fromkeys(plan.arms, asked.learning_rates[0]), {}
+    if swept:
+        plans = {
+            (name, rate, seed): plan.run(arm, rate, seed)
+            for name, arm in plan.arms.items()
+            for rate in asked.learning_rates
+            for seed in selection
+        }
+        _do(plan, console, "learning-rate sweep", list(plans.values()))
+        found = {key: _curve(one) for key, one in plans.items()}
         steps = horizon(list(found.values()))
-        for name in asked.recipes:
+        for name in plan.arms:
             by_rate = {rate: [found[name, rate, seed] for seed in selection] for rate in asked.learning_rates}
             rates[name] = best_rate(by_rate, steps)
             sweep[name] = {f"{rate:g}": [asdict(curve) for curve in by_rate[rate]] for rate in by_rate}
-    else:
-        rates = dict.fromkeys(asked.recipes, asked.learning_rates[0])
-    arms = {
-        name: [_arm(asked, shared, name, rates[name], seed) for seed in reported] for name in asked.recipes
-    }
+    arms = {name: [plan.run(arm, rates[name], seed) for seed in reported] for name, arm in plan.arms.items()}
     if asked.rms is not None:
-        for name in asked.recipes:
+        for name, arm in plan.arms.items():
             label = f"{name}, RMS {asked.rms:g}"
             rates[label] = rates[baseline]
-            arms[label] = [
-                _arm(asked, shared, name, rates[baseline], seed, match_rms=asked.rms) for seed in reported
-            ]
-    _do(asked, console, "reported seeds", [plan for plans in arms.values() for plan in plans])
-    curves = {name: [_curve(plan) for plan in plans] for name, plans in arms.items()}
-    return _report(asked, curves, rates, baseline, sweep)
+            arms[label] = [plan.run(arm, rates[baseline], seed, match_rms=asked.rms) for seed in reported]
+    _do(plan, console, "reported seeds", [one for some in arms.values() for one in some])
+    curves = {name: [_curve(one) for one in some] for name, some in arms.items()}
+    return _report(plan, curves, rates, sweep)
 
 
 def _report(
-    asked: Ask, curves: dict[str, list[Curve]], rates: dict[str, float], baseline: str, sweep: dict[str, Any]
+    plan: Plan, curves: dict[str, list[Curve]], rates: dict[str, float], sweep: dict[str, Any]
 ) -> int:
-    steps, arms = results(curves, rates, baseline=baseline)
+    out = plan.asked.out
+    steps, arms = results(curves, rates, baseline=plan.baseline)
     text = table(steps, arms)
-    asked.out.joinpath("results.md").write_text(text, encoding="utf-8")
+    out.joinpath("results.md").write_text(text, encoding="utf-8")
     write_json(
-        asked.out / "results.json",
+        out / "results.json",
         {
             "steps": steps,
             "arms": [asdict(arm) for arm in arms],
@@ -145,60 +187,21 @@ def _report(
             "version": __version__,
         },
     )
-    title = f"{asked.environment or 'default environment'}: {' against '.join(asked.recipes)}"
-    plot_curves(curves, asked.out / "curves.svg", title=title, steps=steps)
+    plot_curves(curves, out / "curves.svg", title=_config(plan.warm(0)).environment, steps=steps)
     Console().print(Markdown(text))
-    sys.stdout.write(f"written: {asked.out}/results.md, results.json, curves.svg\n")
+    sys.stdout.write(f"written: {out}/results.md, results.json, curves.svg\n")
     return 0
 
 
-def _shared(asked: Ask) -> dict[str, Any]:
-    """Return the options that all arms share; ``options.x`` goes into the environment's options."""
-    shared: dict[str, Any] = {"options": {}}
-    if asked.environment is not None:
-        shared["environment"] = asked.environment
-    for name, value in asked.set.items():
-        if name.startswith("options."):
-            shared["options"][name.removeprefix("options.")] = value
-        else:
-            shared[name] = value
-    if not shared["options"]:
-        del shared["options"]
-    return shared
-
-
-def _warm(asked: Ask, shared: dict[str, Any], seed: int) -> Planned:
-    """Return the run that only imitates: the common start of a seed."""
-    folder = asked.out / "runs" / f"warm-{seed}"
-    return Planned(recipe=asked.recipes[0], folder=folder, options={**shared, "seed": seed, "iterations": 0})
-
-
-def _arm(
-    asked: Ask, shared: dict[str, Any], name: str, rate: float, seed: int, match_rms: float | None = None
-) -> Planned:
-    label = f"{name}-{rate:g}-{seed}" + (f"-rms{match_rms:g}" if match_rms else "")
-    start = asked.out / "runs" / f"warm-{seed}" / "model"
-    options = {
-        **shared,
-        "seed": seed,
-        "learning_rate": rate,
-        "match_rms": match_rms,
-        "model": str(start),
-        "demonstrations": 0,
-        "warm_updates": 0,
-    }
-    return Planned(recipe=name, folder=asked.out / "runs" / label, options=options)
-
-
-def _do(asked: Ask, console: Console, what: str, plans: Sequence[Planned]) -> None:
+def _do(plan: Plan, console: Console, what: str, plans: Sequence[Planned]) -> None:
     """Run what is not finished yet, ``workers`` at a time."""
-    for plan in plans:
-        if (plan.folder / "config.json").exists():
-            _folder(plan, asdict(_config(plan)))  # a run with other options is not taken for this one
-    left = [plan for plan in plans if not (plan.folder / "model").exists()]
+    for one in plans:
+        if (one.folder / "config.json").exists():
+            _folder(one, asdict(_config(one)))  # a run with other options is not taken for this one
+    left = [one for one in plans if not (one.folder / "model").exists()]
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=len(plans), completed=len(plans) - len(left))
-        for done in _execute(left, asked.workers):
+        for done in _execute(left, plan.asked.workers):
             progress.advance(bar)
             if not console.is_terminal:
                 console.print(f"{what}: {done.folder.name}", highlight=False)
@@ -234,7 +237,7 @@ def execute(plan: Planned) -> None:
 
 def _config(plan: Planned) -> Any:
     """Return the config of a run; an option that its recipe does not have is refused."""
-    return checked(recipe(plan.recipe).Config, plan.options, source=f"recipe {plan.recipe!r}, --set")
+    return checked(recipe(plan.recipe).Config, plan.options, source="the arm")
 
 
 def _folder(plan: Planned, options: dict[str, Any]) -> RunFolder:
