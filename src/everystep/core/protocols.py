@@ -11,7 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from everystep.core.records import Action, Message, Observation, Sample, Stop, Task, TokenRecord, ToolCall
+from everystep.core.acts import Effect, Permission
+from everystep.core.records import (
+    Action,
+    Json,
+    Message,
+    Observation,
+    Sample,
+    Step,
+    Stop,
+    Task,
+    TokenRecord,
+    ToolCall,
+    Verdict,
+)
 
 # --- environments -------------------------------------------------------------------------------
 
@@ -65,6 +78,40 @@ class Oracle(Protocol):
     """An environment that knows a best next action of the current state."""
 
     def oracle(self) -> str: ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """An environment whose complete state can be written as JSON and read by another process."""
+
+    def dump(self) -> Json: ...
+
+    def load(self, task: Task, state: Json) -> Observation: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of an act in doubt: ``transition`` if it happened, ``known`` is false if nobody can tell."""
+
+    known: bool
+    transition: Transition | None = None
+
+
+@runtime_checkable
+class Outside(Protocol):
+    """An environment whose acts reach outside of the process. They are journalled before they happen and never replayed.
+
+    ``effect`` says what an action would do. ``act`` does it under an idempotency key. ``settled`` finds out
+    whether an act that was started did happen. ``rejoin`` goes on with a task after ``observation`` was seen.
+    """
+
+    def effect(self, action: Action) -> Effect: ...
+
+    async def act(self, action: Action, *, key: str) -> Transition: ...
+
+    async def settled(self, action: Action, *, key: str) -> Settled: ...
+
+    def rejoin(self, task: Task, observation: Observation) -> Observation: ...
 
 
 # --- models -------------------------------------------------------------------------------------
@@ -167,6 +214,130 @@ class AsyncSampler(Protocol):
     async def sample_one(self, request: Request, sampling: Sampling) -> Generation: ...
 
     def release(self, sessions: Sequence[str]) -> None: ...
+
+
+# --- the runtime: how one step is decided ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the parts of a run may look at when a step is decided.
+
+    ``node`` and ``goal`` are the plan node that is worked on and its instruction, ``index`` the steps taken for
+    it. ``recent`` are the last steps of this node, oldest first, as many as the context asks for; ``digest`` stands for the older
+    ones. ``notes`` were recalled from memory. ``feedback`` says why the attempt before this one did not count.
+    """
+
+    run: str
+    task: Task
+    node: str
+    goal: str
+    step: str
+    index: int
+    observation: Observation
+    recent: Sequence[Step] = ()
+    digest: str = ""
+    notes: tuple[str, ...] = ()
+    feedback: str = ""
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One sampled answer. ``key`` is what votes are counted by; ``flag`` says why it does not count."""
+
+    sample: int
+    action: Action
+    generation: Generation
+    key: str = ""
+    flag: str | None = None
+
+
+class Context(Protocol):
+    """A view of the trace, made for one step and never stored. ``window`` is how many recent steps it wants."""
+
+    @property
+    def window(self) -> int: ...
+
+    def messages(self, situation: Situation) -> tuple[Message, ...]: ...
+
+
+class Flag(Protocol):
+    """Says why a sampled answer looks ill and must not count, or ``None``. It never raises for what a model wrote."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, candidate: Candidate, situation: Situation) -> str | None: ...
+
+
+class Votes(Protocol):
+    """The count of one step's votes. They are added in the order of sampling.
+
+    ``wanted`` is the smallest number of further votes that could decide, 0 when it is decided or no vote can.
+    ``leader`` is the best so far.
+    """
+
+    def add(self, candidate: Candidate) -> None: ...
+
+    @property
+    def winner(self) -> Candidate | None: ...
+
+    @property
+    def leader(self) -> Candidate | None: ...
+
+    @property
+    def wanted(self) -> int: ...
+
+    @property
+    def tally(self) -> Mapping[str, float]: ...
+
+
+class VoteRule(Protocol):
+    """How samples become one answer. ``cap`` bounds the samples of one step, flagged ones included."""
+
+    @property
+    def cap(self) -> int: ...
+
+    def start(self, situation: Situation) -> Votes: ...
+
+
+class StepVerifier(Protocol):
+    """Checks an action before it happens (``transition`` is ``None``: is it feasible?) or after (is it complete?).
+
+    A verdict fails the step when its score is below ``threshold``; a score of ``None`` says nothing.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+    async def check(self, situation: Situation, action: Action, transition: Transition | None) -> Verdict: ...
+
+
+class Gate(Protocol):
+    """Says whether an action may happen now; asks a person where it must."""
+
+    async def permit(self, situation: Situation, action: Action, effect: Effect) -> Permission: ...
+
+
+class Recall(Protocol):
+    """What memory has to say about a situation, best first."""
+
+    def recall(self, situation: Situation) -> tuple[str, ...]: ...
+
+
+class Observer(Protocol):
+    """Hears what a run does, as it does it: spans for tracing, a live view, statistics.
+
+    ``started`` and ``ended`` enclose an operation (``run``, ``node``, ``step``, ``chat``, ``act``, ``verify``, ``gate``) that ``key`` names.
+    """
+
+    def started(self, operation: str, key: str, facts: Mapping[str, Json]) -> None: ...
+
+    def ended(self, operation: str, key: str, facts: Mapping[str, Json]) -> None: ...
 
 
 # --- learning -----------------------------------------------------------------------------------

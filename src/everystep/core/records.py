@@ -159,7 +159,8 @@ class Step:
 
     ``parent`` is the id of the step before, so that steps of several branches form a tree and branches
     are siblings. ``reward`` is the environment's reward for this action; ``scores`` are further named
-    numbers that the environment measured (progress, quality), known when the step was made.
+    numbers that the environment measured (progress, quality), known when the step was made. ``node`` names
+    the plan node that the step served, ``cost`` what deciding it took (samples, discarded, tokens, seconds, usd).
     """
 
     id: str
@@ -172,6 +173,8 @@ class Step:
     tokens: TokenRecord | None = None
     agent: str = "agent"
     stop: Stop = Stop.STOP
+    node: str = ""
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,15 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"  # body: iteration, phase and folder
     RESUMED = "resumed"  # body: {"after": seq}; the events between seq and this one are void
     END = "end"  # body: the End of the run and a reason
+    PLAN = "plan"  # body: one edit of the plan
+    FLAG = "flag"  # body: an answer that was thrown away, and why
+    VOTE = "vote"  # body: the candidates of a step on which samples did not agree
+    STARTED = "started"  # body: step, key and action; an act outside of the process is about to happen
+    FINISHED = "finished"  # body: step and the Transition that the act led to
+    ASKED = "asked"  # body: an ApprovalRequest
+    ANSWERED = "answered"  # body: an Approval
+    GATED = "gated"  # body: an action that was not let through as it was, the permit and the reason
+    NOTE = "note"  # body: something remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +107,9 @@ class Trace:
     credits: dict[str, dict[str, StepCredit]] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    decisions: dict[str, list[Event]] = field(default_factory=dict)
+    plan: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] | None = None
     last: int = 0
 
@@ -166,7 +178,10 @@ def replay(events: Iterable[Event]) -> Trace:
     """Build a trace from events that all count, in order; a reader with an index need not hold them all."""
     trace = Trace()
     for event in events:
-        _APPLY[event.kind](trace, event.body)
+        if event.kind in DECISIONS:
+            trace.decisions.setdefault(str(event.body.get("step", "")), []).append(event)
+        else:
+            _APPLY[event.kind](trace, event.body)
         trace.last = event.seq
     return trace
 
@@ -231,6 +246,14 @@ def _checkpoint(trace: Trace, body: Mapping[str, Any]) -> None:
     trace.checkpoints.append(dict(body))
 
 
+def _plan(trace: Trace, body: Mapping[str, Any]) -> None:
+    trace.plan.append(dict(body))
+
+
+def _note(trace: Trace, body: Mapping[str, Any]) -> None:
+    trace.notes.append(dict(body))
+
+
 def _resumed(trace: Trace, _: Mapping[str, Any]) -> None:
     trace.end = None
 
@@ -250,7 +273,13 @@ _APPLY = {
     Kind.CHECKPOINT: _checkpoint,
     Kind.RESUMED: _resumed,
     Kind.END: _end,
+    Kind.PLAN: _plan,
+    Kind.NOTE: _note,
 }
+DECISIONS = frozenset(
+    {Kind.FLAG, Kind.VOTE, Kind.STARTED, Kind.FINISHED, Kind.ASKED, Kind.ANSWERED, Kind.GATED}
+)
+"""The events about how a step came about; each body names its ``step``."""
 
 
 def body_of(record: Any) -> dict[str, Any]:

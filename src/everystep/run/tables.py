@@ -56,6 +56,8 @@ _STEPS = {
     "reward": pa.float64(),
     "scores": _TEXT,
     "stop": _TEXT,
+    "node": _TEXT,
+    "cost": _TEXT,
     "token_ids": _INTS,
     "span_start": _INTS,
     "span_end": _INTS,
@@ -130,6 +132,8 @@ def step_row(step: Step) -> dict[str, Any]:
         "reward": step.reward,
         "scores": _json(step.scores),
         "stop": step.stop.value,
+        "node": step.node,
+        "cost": _json(step.cost),
         **_token_row(step.tokens),
     }
 
@@ -242,6 +246,8 @@ def step_of(folder: Path, row: Mapping[str, Any]) -> Step:
         tokens=tokens,
         agent=row["agent"],
         stop=stop,
+        node=row["node"] or "",
+        cost=_load(folder, "steps", row, "cost", {}),
     )
 
 

@@ -1,0 +1,1 @@
+"""May this act happen? Autonomy, approval, feasibility, secrets, drift, audit."""

@@ -1,0 +1,1 @@
+"""Tools that an agent calls, and the environment that they make together."""

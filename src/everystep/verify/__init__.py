@@ -1,0 +1,1 @@
+"""Is this step right? Flags, rules, judges, calibration, forecasts."""
