@@ -21,6 +21,7 @@ from everystep.environments.toolchain import ITEMS, State, ToolChain, write_call
         ToolChain(turns=12, digits=12, mode="free"),
         ToolChain(turns=4, fewest=1, answers=4, shown=True, partial=0),
         ToolChain(answers=4, shown=True, tools=False),
+        ToolChain(turns=4, fewest=2, notes=True),
     ],
 )
 def test_contract(world: ToolChain) -> None:
@@ -204,3 +205,53 @@ def test_without_tools_there_are_only_answers() -> None:
     short = ToolChain(rules=False, shown=True).task("train", 0).instruction
     assert "tools" not in short
     assert ToolChain(shown=True).task("train", 0).instruction.startswith(f"{short} . ")
+
+
+def test_notes_make_every_turn_whole_whatever_else_was_called() -> None:
+    world, rng = ToolChain(turns=5, digits=3, choices=8, notes=True), Random(0)
+    env = world.make()
+    for index in range(40):
+        task = world.task("train", index)
+        seen = env.reset(task)
+        question = task.instruction.split(" . ")[0]
+        assert seen.text == f"no result yet . left {question}"
+        while True:
+            problem = env.snapshot().state.problem
+            table = dict(problem.table)
+            so_far, left = [*seen.text.split(" . ")[-2:]]
+            so_far, left = so_far.partition("so far ")[2], left.removeprefix("left ")
+            rest = so_far if left == "nothing" else " ".join(word for word in (so_far, left) if word)
+            assert reckon(rest, table) == task.reference
+            right = env.oracle()
+            assert (left == "nothing") == right.startswith("answer")
+            assert left.startswith("value of") == (so_far == "")
+            calls = [text for text in seen.admissible or () if text.startswith("call")]
+            action = rng.choice(calls) if calls and rng.random() < 0.3 else right
+            result = env.step(Action(text=action))
+            if result.terminated or result.truncated:
+                break
+            seen = result.observation
+
+
+def test_notes_follow_the_chain() -> None:
+    world = ToolChain(turns=3, notes=True, mode="free")
+    env = world.make()
+    task = next(
+        task
+        for index in range(100)
+        if (task := world.task("train", index)).instruction.count("value of") == 2
+    )
+    question = task.instruction.split(" . ")[0]
+    texts = [env.reset(task).text]
+    values = []
+    for call in task.reference_calls or ():
+        texts.append(env.step(Action(text=write_call(call))).observation.text)
+        values.append(texts[-1].removeprefix("result ").split(" . ")[0])
+    one, two, three = values
+    word = question.split()[3]
+    assert texts == [
+        f"no result yet . left {question}",
+        f"result {one} . so far {one} . left {word} {' '.join(question.split()[4:])}",
+        f"result {two} . so far {one} . left {word} {two}",
+        f"result {three} . so far {three} . left nothing",
+    ]

@@ -8,7 +8,7 @@ vocabulary holds numbers of any length, and ``digits`` makes them too long to re
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -38,11 +38,12 @@ _NO_TOOLS = "work from left to right . there are no tools : answer N ."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A table, the question, and the calls that answer it with their results."""
+    """A table, the question and its ``parts`` (operation, item or number), and the calls that answer it with their results."""
 
     seed: int
     table: tuple[tuple[str, int], ...]
     question: str
+    parts: tuple[tuple[str, str | int], ...]
     literals: tuple[int, ...]
     calls: tuple[str, ...]
     results: tuple[int, ...]
@@ -64,6 +65,7 @@ class ToolChain:
 
     ``answers``: so many answers can be chosen at any time, the right one and slips, beside the ``choices``: when to stop calling
     tools is the agent's decision, and a guess is right once in ``answers``. ``tools=False`` leaves only those: the table must be shown.
+    With ``notes`` every observation says how far the chain is and what is left of the question, so that no turn needs memory.
     ``partial``: an answer that equals the k-th of n results, not the last, earns ``partial * k / n``. ``rules=False``
     leaves out how calls are written, two thirds of the instruction: enough for a model that has seen demonstrations.
     """
@@ -78,6 +80,7 @@ class ToolChain:
     answers: int = 0
     shown: bool = False
     tools: bool = True
+    notes: bool = False
     partial: float = 0.5
     rules: bool = True
 
@@ -140,10 +143,11 @@ class ToolChain:
         return State(self._problem(task.seed))
 
     def observe(self, state: State, note: str = "") -> Observation:
-        """Show the last result; the anchor is the set of calls made so far."""
+        """Show the last result, and the notes if asked for; the anchor is the set of calls made so far."""
         anchor = " ; ".join(sorted(text for text, _ in state.known)) or "start"
+        told = note or "no result yet"
         return Observation(
-            text=note or "no result yet",
+            text=f"{told} . {_notes(state)}" if self.notes else told,
             anchor=anchor,
             admissible=self._listed(state) if self.mode == "choose" else None,
         )
@@ -292,9 +296,46 @@ def _answered(state: State, answer: int | None, partial: float) -> Outcome[State
     )
 
 
+def _notes(state: State) -> str:
+    """Return how far the chain is, and what is left of the question with the values that are known.
+
+    ``so far 3 7 . left plus value of plum``, and after that look-up ``so far 3 7 . left plus 5 5``.
+    """
+    known = dict(state.known)
+
+    def value_of(operand: str | int) -> int | None:
+        if isinstance(operand, int):
+            return operand
+        return known.get(write_call(ToolCall(name="lookup", arguments={"item": operand})))
+
+    parts = state.problem.parts
+    value, done = value_of(parts[0][1]), 0
+    while value is not None:
+        done += 1
+        operand = value_of(parts[done][1]) if done < len(parts) else None
+        if operand is None:
+            break
+        following = known.get(write_call(ToolCall(name=parts[done][0], arguments={"a": value, "b": operand})))
+        if following is None:
+            break
+        value = following
+    left = [(name, told if (found := value_of(told)) is None else found) for name, told in parts[done:]]
+    so_far = "" if value is None else f"so far {spell(value)} . "
+    return f"{so_far}left {_question(left) or 'nothing'}"
+
+
 def _missing(state: State) -> int:
     made = {text for text, _ in state.known}
     return 1 + sum(text not in made for text in state.problem.calls)
+
+
+def _question(parts: Sequence[tuple[str, str | int]]) -> str:
+    """Return parts of a question in words: ``value of fig plus 5``."""
+    told = [
+        (OPERATIONS.get(name, ""), f"value of {one}" if isinstance(one, str) else spell(one))
+        for name, one in parts
+    ]
+    return " ".join(word for pair in told for word in pair if word)
 
 
 @lru_cache(maxsize=4096)
@@ -319,24 +360,25 @@ def _problem(turns: int, digits: int, items: int, seed: int) -> Problem:
     unused = [name for name, _ in table]
     item = unused.pop(rng.randrange(len(unused)))
     value = call("lookup", item=item)
-    words = [f"value of {item}"]
+    parts: list[tuple[str, str | int]] = [("", item)]
     while len(calls) < turns:
         operation = rng.choice(list(OPERATIONS))
         if turns - len(calls) >= 2 and unused and operation != "multiply" and rng.random() < 0.5:
             item = unused.pop(rng.randrange(len(unused)))
-            operand, told = call("lookup", item=item), f"value of {item}"
+            operand, told = call("lookup", item=item), item
         else:
             operand = rng.randint(2, 9) if operation == "multiply" else rng.randint(low, high)
             literals.append(operand)
-            told = spell(operand)
+            told = operand
         if operation == "subtract" and operand > value:
             operation = "add"
-        words.append(f"{OPERATIONS[operation]} {told}")
+        parts.append((operation, told))
         value = call(operation, a=value, b=operand)
     return Problem(
         seed=seed,
         table=table,
-        question=" ".join(words),
+        question=_question(parts),
+        parts=tuple(parts),
         literals=tuple(literals),
         calls=tuple(map(write_call, calls)),
         results=tuple(results),

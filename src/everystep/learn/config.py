@@ -32,7 +32,7 @@ class Training:
     demonstration_errors: float = 0.85
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
     demonstration_habit: str | None = "forward"
-    """What the demonstrator does instead where that is admissible; by default a random other action."""
+    """What the demonstrator does instead, or how that begins, where that is admissible; none for a random other action."""
     turn_updates: int = 1500
     """Updates of the imitation on single turns, which come first: a small model learns to read there."""
     turn_batch: int = 64

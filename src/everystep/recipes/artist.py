@@ -42,30 +42,31 @@ class Config(Training):
         default_factory=lambda: {
             "turns": 3,
             "fewest": 1,
-            "digits": 3,
+            "digits": 2,
             "items": 3,
             "answers": 4,
             "choices": 4,
             "shown": True,
+            "notes": True,
             "partial": 0,
             "rules": False,
         }
     )
     """Options of the environment."""
-    demonstration_errors: float = 0.4
+    demonstration_errors: float = 0.6
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
-    demonstration_habit: str | None = None
-    """What the demonstrator does instead where that is admissible; by default a random other action."""
-    demonstrations: int = 1500
+    demonstration_habit: str | None = "answer"
+    """What the demonstrator does instead, or how that begins: it guesses an answer where it should call a tool."""
+    demonstrations: int = 8000
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
-    turn_updates: int = 400
+    turn_updates: int = 900
     """Updates of the imitation on single turns, which come first: a small model learns to read there."""
-    warm_updates: int = 300
+    warm_updates: int = 200
     """Updates of the imitation on whole episodes."""
     iterations: int = 40
     """Rounds of reinforcement: roll out, credit, update."""
-    learning_rate: float = 1e-3
-    """Peak learning rate of the reinforcement."""
+    test_every: int = 10
+    """Iterations between two tests."""
     parts: dict[str, float] = field(default_factory=lambda: {"format": 1.0, "executed": 1.0})
     """Step scores whose mean over an episode is added to its outcome: the share of well-formed turns, and of calls that ran."""
 

@@ -41,7 +41,7 @@ class Config(Training):
     demonstration_errors: float = 0.7
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
     demonstration_habit: str | None = None
-    """What the demonstrator does instead where that is admissible; by default a random other action."""
+    """What the demonstrator does instead, or how that begins, where that is admissible; none for a random other action."""
     demonstrations: int = 1500
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
     turn_updates: int = 400

@@ -45,17 +45,20 @@ class OracleSampler:
 def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, habit: str | None = None) -> Sampler:
     """Return the oracle, or a clumsy one that errs with the stated rate, the same way for the same seeds.
 
-    An error is ``habit`` where that is admissible, else a random other admissible action.
+    An error is a random other admissible action, or, with ``habit``, a random one of those that are ``habit`` or begin
+    with its words. Where there is none of that kind, or where the right action is of it, the right one is done.
     """
     if not error_rate:
         return OracleSampler(hosts)
 
     def err(request: Request, right: str, random: Random) -> str:
         allowed = request.allowed or ()
-        if habit in allowed:
-            return habit
-        others = [text for text in allowed if text != right]
-        return random.choice(others) if others else right
+        if habit is None:
+            errors = [text for text in allowed if text != right]
+        else:
+            usual = [text for text in allowed if text == habit or text.startswith(f"{habit} ")]
+            errors = [] if right in usual else usual
+        return random.choice(errors) if errors else right
 
     return Noisy(OracleSampler(hosts), error_rate=error_rate, corrupt=err)
 
