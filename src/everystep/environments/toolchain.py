@@ -358,6 +358,7 @@ def _problem(turns: int, digits: int, items: int, seed: int) -> Problem:
         return value
 
     unused = [name for name, _ in table]
+    told: str | int
     item = unused.pop(rng.randrange(len(unused)))
     value = call("lookup", item=item)
     parts: list[tuple[str, str | int]] = [("", item)]

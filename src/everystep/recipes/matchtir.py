@@ -38,23 +38,23 @@ class Config(Training):
     environment: str = "toolchain"
     """Where the agent acts; its tasks need reference calls."""
     options: dict[str, Json] = field(
-        default_factory=lambda: {"turns": 4, "fewest": 2, "choices": 4, "rules": False}
+        default_factory=lambda: {"turns": 4, "fewest": 2, "choices": 8, "notes": True, "rules": False}
     )
     """Options of the environment."""
-    demonstration_errors: float = 0.5
+    demonstration_errors: float = 0.7
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
-    demonstration_habit: str | None = None
-    """What the demonstrator does instead where that is admissible; by default a random other action."""
-    demonstrations: int = 1500
+    demonstration_habit: str | None = "answer"
+    """What the demonstrator does instead, or how that begins: it answers with a result half-way."""
+    demonstrations: int = 8000
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
-    turn_updates: int = 300
+    turn_updates: int = 900
     """Updates of the imitation on single turns, which come first: a small model learns to read there."""
-    warm_updates: int = 300
+    warm_updates: int = 200
     """Updates of the imitation on whole episodes."""
     iterations: int = 40
     """Rounds of reinforcement: roll out, credit, update."""
-    learning_rate: float = 1e-3
-    """Peak learning rate of the reinforcement."""
+    test_every: int = 10
+    """Iterations between two tests."""
 
     variant: str = "paper"
     """paper, or released: a lone turn index and a group of one keep their raw value."""
