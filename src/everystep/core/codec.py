@@ -39,6 +39,8 @@ def encode(value: Any) -> Any:
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return list(value) if _FLAT.issuperset(map(type, value)) else [encode(item) for item in value]
+    if isinstance(value, frozenset):
+        return [encode(item) for item in sorted(value)]
     return value
 
 
@@ -81,6 +83,32 @@ def decode(cls: type[R], data: Any) -> R:
     return result
 
 
+def decode_fields(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of some fields of the dataclass ``cls`` from JSON values made by ``encode``.
+
+    Raises ``StoreError`` naming the field that is unknown or of the wrong type.
+    """
+    values = {}
+    for name, value in data.items():
+        reader = _field_readers(cls).get(name)
+        if reader is None:
+            raise StoreError(
+                f"cannot read {cls.__name__}: unknown field {name!r}. "
+                "It was written by another version, or the data is damaged."
+            )
+        try:
+            values[name] = reader(value)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"cannot read {cls.__name__}: field {name!r} is damaged ({error}).") from None
+    return values
+
+
+@cache
+def _field_readers(cls: type) -> dict[str, Callable[[Any], Any]]:
+    hints = get_type_hints(cls)
+    return {f.name: _reader(hints[f.name]) for f in fields(cls)}
+
+
 @cache
 def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
     pairs = []
@@ -110,6 +138,11 @@ def _reader(kind: Hashable) -> Callable[[Any], Any]:
         return _scalar_reader(_SCALARS[kind])
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return _tuple_reader(arguments[0])
+    if origin is tuple:
+        return _row_reader(arguments)
+    if origin is frozenset:
+        members = _tuple_reader(arguments[0])
+        return lambda data: frozenset(members(data))
     if origin in (Union, types.UnionType):
         options = [one for one in arguments if one is not type(None)]
         if len(options) == 1 and type(None) in arguments:
@@ -142,6 +175,17 @@ def _tuple_reader(kind: Any) -> Callable[[Any], Any]:
     return read
 
 
+def _row_reader(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    items = [_reader(kind) for kind in kinds]
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, list | tuple) or len(data) != len(items):
+            raise TypeError(f"expected a list of {len(items)}, found {data!r}")
+        return tuple([item(one) for item, one in zip(items, data, strict=True)])
+
+    return read
+
+
 def _mapping_reader(key: Any, kind: Any) -> Callable[[Any], Any]:
     item = _reader(kind)
 
@@ -156,28 +200,11 @@ def _mapping_reader(key: Any, kind: Any) -> Callable[[Any], Any]:
 
 
 def _record_reader(cls: Any) -> Callable[[Any], Any]:
-    hints = get_type_hints(cls)
-    readers = {f.name: _reader(hints[f.name]) for f in fields(cls)}
-
     def read(data: Any) -> Any:
         if not isinstance(data, Mapping):
             raise StoreError(f"cannot read {cls.__name__}: expected an object, found {type(data).__name__}.")
-        values = {}
-        for name, value in data.items():
-            reader = readers.get(name)
-            if reader is None:
-                raise StoreError(
-                    f"cannot read {cls.__name__}: unknown field {name!r}. "
-                    "It was written by another version, or the data is damaged."
-                )
-            try:
-                values[name] = reader(value)
-            except (TypeError, ValueError) as error:
-                raise StoreError(
-                    f"cannot read {cls.__name__}: field {name!r} is damaged ({error})."
-                ) from None
         try:
-            return cls(**values)
+            return cls(**decode_fields(cls, data))
         except TypeError as error:
             raise StoreError(f"cannot read {cls.__name__}: {error}.") from None
 

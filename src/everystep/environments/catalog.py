@@ -26,6 +26,7 @@ for _name, _target, _extra in (
     ("boxoban", "boxoban:Boxoban", None),
     ("gymnasium", "gymnasium:Gymnasium", "gymnasium"),
     ("hanoi", "hanoi:Hanoi", None),
+    ("household", "household:Household", None),
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("stepmath", "stepmath:StepMath", None),

@@ -1,7 +1,7 @@
 """Exact worlds: an environment made from pure functions over an immutable state.
 
 A world of this kind says how a task starts, what is seen, and what an action leads to; it holds no
-clock. This module adds what all of them share: the life of an episode, the step limit, snapshots,
+clock. This module adds what all of them share: the life of an episode, the step limit, snapshots, states as JSON,
 and splits that cannot overlap because a task belongs to a split by what it contains.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from everystep.core.errors import ConfigError, WorldError, did_you_mean
+from everystep.core.codec import decode, decode_fields, encode
+from everystep.core.errors import ConfigError, StoreError, WorldError, did_you_mean
 from everystep.core.protocols import Transition
 from everystep.core.records import Action, Json, Observation, Task, ToolCall
 
@@ -22,6 +23,9 @@ W = TypeVar("W")
 SPLITS = ("train", "test")
 TEST_SHARE = 5
 """One task content in this many belongs to the test split."""
+
+REFUSED = "nothing happens"
+"""What is said before the note of an action that could not be executed."""
 
 _ATTEMPTS = 1 << 12
 
@@ -71,6 +75,17 @@ class Episode(Generic[S]):
     task: Task
     state: S
     observation: Observation
+    note: str = ""
+    turn: int = 0
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dump:
+    """What has to be kept of an episode beside its task: the fields of the state that are not as they were at the start."""
+
+    state: Mapping[str, Json] = field(default_factory=dict)
+    note: str = ""
     turn: int = 0
     over: bool = False
 
@@ -87,6 +102,7 @@ class ExactEnvironment(Generic[S]):
         self._episode: Episode[S] | None = None
         self._state: S
         self._observation: Observation
+        self._note = ""
         self._turn = 0
         self._over = True
         self._task: Task | None = None
@@ -96,7 +112,7 @@ class ExactEnvironment(Generic[S]):
         self._rules = rebuilt(self._rules, task)
         self._task = task
         self._state = self._rules.start(task)
-        self._turn, self._over = 0, False
+        self._note, self._turn, self._over = "", 0, False
         self._observation = self._rules.observe(self._state)
         return self._observation
 
@@ -115,7 +131,8 @@ class ExactEnvironment(Generic[S]):
         self._over = outcome.over or truncated
         note = outcome.note
         if outcome.reason is not None:
-            note = f"nothing happens : {note}" if note else "nothing happens"
+            note = f"{REFUSED} : {note}" if note else REFUSED
+        self._note = note
         self._observation = self._rules.observe(self._state, note)
         return Transition(
             observation=self._observation,
@@ -143,6 +160,7 @@ class ExactEnvironment(Generic[S]):
             task=self._task,
             state=self._state,
             observation=self._observation,
+            note=self._note,
             turn=self._turn,
             over=self._over,
         )
@@ -157,8 +175,35 @@ class ExactEnvironment(Generic[S]):
             raise WorldError(f"cannot restore a snapshot of {state.rules.name!r} in {self._rules.name!r}.")
         self._rules, self._task = state.rules, state.task
         self._state, self._observation = state.state, state.observation
-        self._turn, self._over = state.turn, state.over
+        self._note, self._turn, self._over = state.note, state.turn, state.over
         return state.observation
+
+    def dump(self) -> Json:
+        """Return the episode as a JSON value, without what the task says already: the size of what has changed since its start."""
+        if self._task is None:
+            raise WorldError("there is nothing to save: no episode has begun. Call reset first.")
+        first: Any = self._rules.start(self._task)
+        now: Any = self._state
+        pairs = ((f.name, getattr(first, f.name), getattr(now, f.name)) for f in fields(first))
+        changed = {name: encode(value) for name, was, value in pairs if value is not was and value != was}
+        made: Json = encode(Dump(state=changed, note=self._note, turn=self._turn, over=self._over))
+        return made
+
+    def load(self, task: Task, state: Json) -> Observation:
+        """Go on with an episode of ``task`` that was dumped, here or in another process. Raises ``WorldError`` where it does not fit."""
+        rules = rebuilt(self._rules, task)
+        first: Any = rules.start(task)
+        try:
+            kept = decode(Dump, state)
+            now: Any = replace(first, **decode_fields(type(first), kept.state))
+            seen = rules.observe(now, kept.note)
+        except (StoreError, ValueError, TypeError, LookupError) as error:
+            raise WorldError(
+                f"this is no state of task {task.id!r}: {error} Give back what dump returned, with the same task."
+            ) from None
+        self._rules, self._task, self._state, self._observation = rules, task, now, seen
+        self._note, self._turn, self._over = kept.note, kept.turn, kept.over
+        return seen
 
     def close(self) -> None:
         self._task, self._over = None, True
