@@ -1,13 +1,13 @@
 import json
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from everystep.core import records, trace
-from everystep.core.codec import decode, dumps, encode, loads
+from everystep.core.codec import decode, decode_fields, dumps, encode, loads
 from everystep.core.errors import StoreError
 from everystep.core.records import (
     Action,
@@ -131,3 +131,20 @@ def test_text_that_is_no_record_gives_a_store_error(text: str) -> None:
 
 def test_enums_are_written_as_their_values() -> None:
     assert json.loads(dumps({"end": End.HANDED_OVER})) == {"end": "handed_over"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    known: frozenset[tuple[str, int]] = frozenset()
+    pair: tuple[int, tuple[str, ...]] = (0, ())
+
+
+def test_sets_and_rows_of_several_types_come_back_in_a_fixed_order() -> None:
+    rows = Rows(known=frozenset({("b", 1), ("a", 2)}), pair=(3, ("x",)))
+    assert dumps(rows) == '{"known":[["a",2],["b",1]],"pair":[3,["x"]]}'
+    assert loads(Rows, dumps(rows)) == rows
+    with pytest.raises(StoreError, match=r"field .pair. is damaged .expected a list of 2"):
+        decode(Rows, {"pair": [3]})
+    assert decode_fields(Rows, {"pair": [1, []]}) == {"pair": (1, ())}
+    with pytest.raises(StoreError, match="unknown field 'pears'"):
+        decode_fields(Rows, {"pears": 1})

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from everystep.core.protocols import Transition
-from everystep.core.records import Action, Observation, Task
+from everystep.core.records import Action, Json, Observation, Task
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.exact import ExactEnvironment
 from everystep.environments.hanoi import Hanoi
@@ -45,6 +45,12 @@ class Flawed(ExactEnvironment[Any]):
         seen = super().restore(state)
         if self.fault == "forgets":
             self._turn, self._state = 0, self._rules.start(state.task)
+        return seen
+
+    def load(self, task: Task, state: Json) -> Observation:
+        seen = super().load(task, state)
+        if self.fault == "loses":
+            self._turn = 0
         return seen
 
     def oracle(self) -> str:
@@ -87,6 +93,7 @@ def broken(fault: str) -> tuple[str, ...]:
         ("info", "values are JSON"),
         ("coarse", "anchors are states"),
         ("forgets", "snapshots"),
+        ("loses", "portable"),
         ("oracle", "oracle"),
         ("immortal", "life of an episode"),
         ("splits", "splits are disjoint"),

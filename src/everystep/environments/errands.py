@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 
-from everystep.environments.homes import FITS, LAMP, OPENABLE, TOOLS, Home
+from everystep.environments.homes import FITS, LAMP, TOOLS, Home
 
 HELD = -1
 NOWHERE = -1
@@ -38,7 +38,7 @@ class State:
 
     def closed(self, place: int) -> bool:
         """Whether the receptacle is one that can be opened, and closed now."""
-        return self.home.kinds[place] in OPENABLE and not self.opened >> place & 1
+        return self.home.openable[place] and not self.opened >> place & 1
 
 
 def fits(home: Home, thing: int, place: int) -> bool:

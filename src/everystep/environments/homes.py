@@ -170,13 +170,15 @@ class Errand:
 class Home:
     """A room as it is at the start, and the errand. ``places`` has the number of the receptacle of each thing.
 
-    A home is equal to itself only, so that states of it are compared and hashed by what changes. ``kinds`` and ``thing_kinds`` are the names without numbers. The lamps are among the things.
+    A home is equal to itself only, so that states of it are compared and hashed by what changes.
+    ``openable`` says which receptacles can be opened, ``kinds`` and ``thing_kinds`` are the names without numbers. The lamps are among the things.
     """
 
     room: str
     receptacles: tuple[str, ...]
     things: tuple[str, ...]
     places: tuple[int, ...]
+    openable: tuple[bool, ...]
     errand: Errand
     kinds: tuple[str, ...]
     thing_kinds: tuple[str, ...]
@@ -234,6 +236,7 @@ def draw_home(errand: str, room: str, numbered: int, things: int, usual: bool, s
         receptacles=receptacles,
         things=tuple(name for name, _ in named),
         places=tuple(place for _, place in named),
+        openable=tuple(kind in OPENABLE for kind in kinds),
         errand=wanted,
         kinds=kinds,
         thing_kinds=tuple(kind_of(name) for name, _ in named),

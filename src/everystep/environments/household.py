@@ -1,7 +1,7 @@
 """Household: ALFWorld's six errands in its own words, in an exact world: every state can be saved, and a shortest plan is known.
 
 Homes are drawn by ``homes``; the published ALFWorld games are not included. Differences from the real engine: receptacles never share a
-place, lamps can be switched off again, things are not sliced, and ``examine`` of a thing is worded by us.
+place (there, going to a neighbour can do nothing), things are not sliced, and what ``examine`` says of a treated thing is worded by us.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from everystep.environments.exact import (
 from everystep.environments.homes import (
     ERRANDS,
     LAMP,
-    OPENABLE,
     ROOMS,
     TOOLS,
     TREATED,
@@ -176,7 +175,7 @@ class Household:
         listed = [f"go to {name}" for place, name in enumerate(home.receptacles) if place != here]
         if here != NOWHERE:
             name, kind, shut = home.receptacles[here], home.kinds[here], state.closed(here)
-            if kind in OPENABLE:
+            if home.openable[here]:
                 listed.append(f"{'open' if shut else 'close'} {name}")
             near = [thing for thing, place in enumerate(state.places) if place == here and not shut]
             lamps = [thing for thing in near if home.thing_kinds[thing] == LAMP]
@@ -324,8 +323,7 @@ def _use(state: State, names: Sequence[str]) -> _Made:
         or state.places[lamp] != state.here
     ):
         return f"there is no lamp {names[0]} where you are"
-    on = not state.lit >> lamp & 1
-    return replace(state, lit=state.lit ^ 1 << lamp), f"You turn {'on' if on else 'off'} the {names[0]}."
+    return replace(state, lit=state.lit | 1 << lamp), f"You turn on the {names[0]}."
 
 
 def _examine(state: State, names: Sequence[str]) -> _Made:
@@ -412,7 +410,7 @@ def _contents(state: State) -> str:
         return f"The {name} is closed."
     things = [home.things[thing] for thing, place in enumerate(state.places) if place == here]
     told = f"you see {_listing(things)}."
-    return f"The {name} is open. In it, {told}" if home.kinds[here] in OPENABLE else f"On the {name}, {told}"
+    return f"The {name} is open. In it, {told}" if home.openable[here] else f"On the {name}, {told}"
 
 
 def _listing(names: Sequence[str]) -> str:
