@@ -161,6 +161,7 @@ class Step:
     are siblings. ``reward`` is the environment's reward for this action; ``scores`` are further named
     numbers that the environment measured (progress, quality), known when the step was made. ``node`` names
     the plan node that the step served, ``cost`` what deciding it took (samples, discarded, tokens, seconds, usd).
+    A step that was ``undone`` was checked and taken back: its siblings go on from its parent.
     """
 
     id: str
@@ -174,6 +175,7 @@ class Step:
     agent: str = "agent"
     stop: Stop = Stop.STOP
     node: str = ""
+    undone: bool = False
     cost: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -45,7 +45,7 @@ class Kind(StrEnum):
     FINISHED = "finished"  # body: step and the Transition that the act led to
     ASKED = "asked"  # body: an ApprovalRequest
     ANSWERED = "answered"  # body: an Approval
-    GATED = "gated"  # body: an action that was not let through as it was, the permit and the reason
+    ATTEMPT = "attempt"  # body: step, cause and reason; an attempt at a step that did not count
     NOTE = "note"  # body: something remembered
 
 
@@ -277,7 +277,7 @@ _APPLY = {
     Kind.NOTE: _note,
 }
 DECISIONS = frozenset(
-    {Kind.FLAG, Kind.VOTE, Kind.STARTED, Kind.FINISHED, Kind.ASKED, Kind.ANSWERED, Kind.GATED}
+    {Kind.FLAG, Kind.VOTE, Kind.STARTED, Kind.FINISHED, Kind.ASKED, Kind.ANSWERED, Kind.ATTEMPT}
 )
 """The events about how a step came about; each body names its ``step``."""
 

@@ -233,6 +233,21 @@ class Journal:
                 yield event
         raise damaged(self.path, damage, last)
 
+    def newest(self, kind: Kind) -> Event | None:
+        """Return the last event of a kind, found from the end, ``None`` where there is none."""
+        query = "SELECT seq, time, kind, body FROM events WHERE kind = ? ORDER BY seq DESC LIMIT 1"
+        with self._guard:
+            try:
+                row = self._open_connection().execute(query, (kind.value,)).fetchone()
+            except sqlite3.Error as error:
+                raise store_error(self.path, error) from None
+        if row is None:
+            return None
+        try:
+            return Event(seq=row[0], time=row[1], kind=kind, body=_body(row[3], row[0]))
+        except _DamageError as error:
+            raise damaged(self.path, str(error), row[0] - 1) from None
+
     def _healthy(self, after: int, kinds: Collection[Kind] | None) -> Iterator[Event]:
         """Yield the events as SQLite gives them; those of other kinds with an unread body."""
         while True:

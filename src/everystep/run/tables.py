@@ -57,6 +57,7 @@ _STEPS = {
     "scores": _TEXT,
     "stop": _TEXT,
     "node": _TEXT,
+    "undone": pa.bool_(),
     "cost": _TEXT,
     "token_ids": _INTS,
     "span_start": _INTS,
@@ -133,6 +134,7 @@ def step_row(step: Step) -> dict[str, Any]:
         "scores": _json(step.scores),
         "stop": step.stop.value,
         "node": step.node,
+        "undone": step.undone,
         "cost": _json(step.cost),
         **_token_row(step.tokens),
     }
@@ -247,6 +249,7 @@ def step_of(folder: Path, row: Mapping[str, Any]) -> Step:
         agent=row["agent"],
         stop=stop,
         node=row["node"] or "",
+        undone=bool(row["undone"]),
         cost=_load(folder, "steps", row, "cost", {}),
     )
 
