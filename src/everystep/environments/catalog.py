@@ -29,6 +29,7 @@ for _name, _target, _extra in (
     ("household", "household:Household", None),
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
+    ("procbench", "procbench:ProcBench", None),
     ("stepmath", "stepmath:StepMath", None),
     ("toolchain", "toolchain:ToolChain", None),
 ):

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from everystep.core.errors import ConfigError, DataError
+from everystep.environments.check import check_environment, format_report
+from everystep.environments.procbench import BANDS, FAMILIES, ProcBench, canonical, load_cases, same
+
+FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "procbench"
+needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="EVERYSTEP_DATA/procbench is not there")
+
+
+@pytest.mark.parametrize(
+    "world", [ProcBench(), ProcBench(ending="agent", reward="prefix"), ProcBench(strict=False, band="short")]
+)
+def test_contract(world: ProcBench) -> None:
+    report = check_environment(world, tasks=2)
+    assert report.ok, format_report(report)
+
+
+def play(world: ProcBench, index: int, *texts: str):  # type: ignore[no-untyped-def]
+    env = world.make()
+    env.reset(world.task("train", index))
+    return [env.step(env.parse(text)) for text in texts]
+
+
+def find(world: ProcBench, length: int, family: str = "any") -> int:
+    """The index of a case of this length."""
+    for index in range(world.size("train")):
+        task = world.task("train", index)
+        if task.tags["length"] == str(length) and family in ("any", task.tags["family"]):
+            return index
+    raise AssertionError("no such case")
+
+
+def test_the_sample_has_four_cases_of_each_family() -> None:
+    cases = load_cases("sample")
+    assert len(cases) == 76
+    assert set(Counter(case.family for case in cases).values()) == {4}
+    assert {case.band for case in cases} == set(BANDS)
+    world = ProcBench()
+    assert world.size("train") + world.size("test") == 76
+    assert min(world.size("train"), world.size("test")) > 5
+
+
+def test_each_step_shows_the_procedure_its_number_and_the_current_state() -> None:
+    world = ProcBench(family="sort")
+    index = find(world, 2)
+    task = world.task("train", index)
+    env = world.make()
+    seen = env.reset(task)
+    assert task.instruction.startswith("Sort a given string into alphabetical order step by step")
+    case = load_cases("sample")[task.seed]
+    assert seen.text == f"Step 1 of 2. Current state: {canonical(case.first)}"
+    seen = env.step(env.parse(env.oracle())).observation
+    assert seen.text == f"Step 2 of 2. Current state: {canonical(case.states[0])}"
+    result = env.step(env.parse(env.oracle()))
+    assert result.success
+    assert result.reward == 1.0
+    assert result.scores == {"right": 1.0, "prefix_accuracy": 1.0, "sequential_match": 1.0}
+
+
+def test_a_wrong_state_ends_a_strict_case_and_keeps_its_prefix() -> None:
+    world = ProcBench(family="sort", reward="prefix")
+    index = find(world, 2)
+    truth = world.task("train", index).reference
+    assert isinstance(truth, list)
+    *_, last = play(world, index, canonical(truth[0]), '"x"')
+    assert (last.terminated, last.success) == (True, False)
+    assert last.scores == {"right": 0.0, "prefix_accuracy": 0.5, "sequential_match": 0.0}
+
+
+def test_without_strict_it_goes_on_from_what_was_answered() -> None:
+    world = ProcBench(family="sort", strict=False)
+    index = find(world, 2)
+    truth = world.task("train", index).reference
+    assert isinstance(truth, list)
+    first, last = play(world, index, '"x"', canonical(truth[1]))
+    assert first.observation.text == 'Step 2 of 2. Current state: "x"'
+    assert last.scores == {"right": 1.0, "prefix_accuracy": 0.0, "sequential_match": 0.0}
+    assert (last.terminated, last.success) == (True, False)
+
+
+def test_an_agent_that_ends_the_case_itself() -> None:
+    world = ProcBench(family="sort", ending="agent")
+    index = find(world, 2)
+    truth = world.task("train", index).reference
+    assert isinstance(truth, list)
+    first, last = (canonical(state) for state in truth)
+    assert play(world, index, first, f"FINAL {last}")[-1].success is True
+    assert (
+        play(world, index, first, last, f"FINAL {last}")[-1].success is True
+    )  # as published: said twice counts once
+    assert play(world, index, f"FINAL {last}")[-1].scores["prefix_accuracy"] == 0.0
+    early = play(world, index, f"FINAL {first}")[-1]
+    assert (early.terminated, early.success) == (True, False)
+    late = play(
+        ProcBench(family="sort", ending="agent", strict=False), index, first, last, '"x"', f"FINAL {last}"
+    )[-1]
+    assert late.success is False
+    assert late.scores["prefix_accuracy"] == 0.5  # two of four
+
+
+def test_rewards_of_the_prefix_add_up_to_the_prefix_accuracy() -> None:
+    world = ProcBench(strict=False, reward="prefix")
+    rng = Random(3)
+    for index in range(12):
+        env = world.make()
+        env.reset(world.task("train", index))
+        total = 0.0
+        while True:
+            result = env.step(env.parse(env.oracle() if rng.random() < 0.9 else '"?"'))
+            total += result.reward
+            if result.terminated:
+                break
+        assert total == pytest.approx(result.scores["prefix_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("truth", "answer", "equal"),
+    [
+        (5, 5, True),
+        (5, "5", True),
+        ("21", 21, True),
+        ("a", "b", False),
+        ("a", ["a"], False),
+        (["a", "1"], ["a", 1], True),
+        (["a"], ["a", "b"], False),
+        (["a", "b"], ["b", "a"], False),
+        ([1], "[1]", False),
+        (231, [231], False),
+    ],
+)
+def test_equality_is_the_published_one(truth: object, answer: object, equal: bool) -> None:
+    assert same(truth, answer) is equal  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text", ["abc", "{}", "null", "true", "1.5", '[["a"]]', '"a" "b"', "NaN", '"a', "[" * 9000]
+)
+def test_what_is_no_state_is_refused_and_costs_a_turn_only(text: str) -> None:
+    result = play(ProcBench(), 0, text)[0]
+    assert not result.valid
+    assert not result.terminated
+    assert result.observation.text.startswith("nothing happens\n")
+
+
+def test_success_falls_as_the_power_of_the_rate() -> None:
+    """An agent that is right with chance 0.97 at each step solves a case of n steps with chance 0.97 to the n."""
+    world = ProcBench(strict=True)
+    rng = Random(11)
+    env = world.make()
+    solved, expected, spread = 0, 0.0, 0.0
+    for turn in range(1200):
+        task = world.task("train", turn % world.size("train"))
+        chance = 0.97 ** int(task.tags["length"])
+        expected += chance
+        spread += chance * (1 - chance)
+        env.reset(task)
+        while True:
+            result = env.step(env.parse(env.oracle() if rng.random() < 0.97 else '"wrong"'))
+            if result.terminated:
+                break
+        solved += result.success is True
+    assert abs(solved - expected) < 4 * spread**0.5
+
+
+@needs_data
+def test_every_published_case_is_solved_by_its_truth() -> None:
+    world = ProcBench(cases="published")
+    env = world.make()
+    count: Counter[str] = Counter()
+    for split in ("train", "test"):
+        for index in range(world.size(split)):
+            task = world.task(split, index)
+            env.reset(task)
+            for _ in range(int(task.tags["length"])):
+                result = env.step(env.parse(env.oracle()))
+            assert result.success, task.id
+            count[f"{task.tags['family']} {task.tags['band']}"] += 1
+    assert sum(count.values()) == 3192
+    assert len(count) == 19 * 3
+
+
+def test_bad_options_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'sort'"):
+        ProcBench(family="sortt")
+    monkeypatch.delenv("EVERYSTEP_DATA", raising=False)
+    with pytest.raises(ConfigError, match="EVERYSTEP_DATA is not set"):
+        ProcBench(cases="published").size("train")
+    broken = tmp_path / "cases.jsonl"
+    broken.write_text('{"task": "task01"}\n')
+    with pytest.raises(DataError, match=r"cases\.jsonl: a line is no case"):
+        ProcBench(cases=str(broken)).size("train")
+    assert len(FAMILIES) == 23
