@@ -270,19 +270,22 @@ class Decider:
         limit = sum(way.sampling.max_tokens for _, way in pairs)
         ticket = self.budget.reserve({"calls": len(pairs), "tokens": limit})
         used = {"calls": float(len(pairs)), "tokens": 0.0}
-        key = race.situation.step
+        read = written = 0
+        step, role = race.situation.step, race.role.name
+        for observer in self.observers:
+            models = ",".join(sorted({way.sampler.policy for _, way in pairs}))
+            observer.started("chat", step, {"model": models, "role": role, "samples": len(pairs)})
         try:
-            for observer in self.observers:
-                observer.started("chat", key, {"samples": len(pairs), "role": race.role.name})
             answers = await self._sample(race, pairs)
-            used["tokens"] = float(
-                sum(one.usage.prompt + one.usage.cached + one.usage.completion for one in answers)
-            )
+            for one in answers:
+                read += one.usage.prompt + one.usage.cached
+                written += one.usage.completion
+            used["tokens"] = float(read + written)
             used["usd"] = sum(_usd(way, one) for (_, way), one in zip(pairs, answers, strict=True))
         finally:
             self.budget.settle(ticket, used)
             for observer in self.observers:
-                observer.ended("chat", key, {"tokens": used["tokens"]})
+                observer.ended("chat", step, {"prompt_tokens": read, "completion_tokens": written})
         return answers
 
     async def _sample(self, race: _Race, pairs: list[tuple[int, Way]]) -> list[Generation]:

@@ -75,7 +75,8 @@ class Runner:
     async def run(self) -> Outcome:
         """Work until the task is over, a limit is met, or the run has to wait for somebody."""
         course = self.course
-        self._tell("run", course.run, started=True)
+        agent = self.parts.operator.name
+        self._tell("run", course.run, started=True, agent=agent, task=course.task.id)
         over = Over(None)
         try:
             if not course.begun:
@@ -91,7 +92,7 @@ class Runner:
             self._end(Over(End.CANCELLED, "the run was cancelled"))
             raise
         finally:
-            self._tell("run", course.run, started=False)
+            self._tell("run", course.run, started=False, end=None if over.end is None else over.end.value)
         return self._end(over)
 
     def _begin(self) -> None:
@@ -375,7 +376,8 @@ class Runner:
         course = self.course
         before = course.undo.snapshot() if course.undo is not None and self.parts.verifiers else None
         events = list(decision.events)
-        self._tell("act", situation.step, started=True, action=action.text[:200])
+        tool = ",".join(call.name for call in action.calls)
+        self._tell("act", situation.step, started=True, action=action.text[:200], tool=tool)
         if course.outside is None:
             transition = self.environment.step(action)
         else:
