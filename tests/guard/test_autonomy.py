@@ -26,7 +26,6 @@ from everystep.core.acts import (
 from everystep.core.errors import ConfigError, StoreError
 from everystep.core.protocols import Gate, Situation
 from everystep.core.records import Action, Observation, Task, ToolCall
-from everystep.core.trace import Kind
 from everystep.guard.approval import Approver, Callback, always, answered
 from everystep.guard.autonomy import Autonomy, Policy, Trust, check_table, fixed
 from everystep.guard.mailbox import Mailbox, answer, list_open
@@ -295,19 +294,21 @@ def test_an_approver_that_hangs_is_left_at_the_expiry() -> None:
     assert not permit(subject, Risk.HIGH).allowed
 
 
-def test_every_question_and_answer_is_recorded() -> None:
-    told: list[tuple[Kind, object]] = []
-    subject = Autonomy(
-        reliability=fixed(0.9),
-        approver=always(Answer.GRANTED),
-        record=lambda *event: told.append(event),
-        clock=Time(),
-    )
+def test_a_request_that_is_waited_for_is_told_before_the_wait() -> None:
+    order: list[str] = []
+
+    def decide(request: ApprovalRequest) -> Approval:
+        order.append("answer")
+        return answered(request, Answer.GRANTED)
+
+    def asked(request: ApprovalRequest) -> None:
+        assert request.digest == action_digest(SEND)
+        order.append("asked")
+
+    subject = Autonomy(reliability=fixed(0.9), approver=Callback(decide), asked=asked)
     permit(subject, Risk.NONE)
     permit(subject, Risk.HIGH)
-    assert [kind for kind, _ in told] == [Kind.ASKED, Kind.ANSWERED]
-    assert isinstance(told[0][1], ApprovalRequest)
-    assert told[0][1].digest == action_digest(SEND)
+    assert order == ["asked", "answer"]
 
 
 # --- stopping and resuming ----------------------------------------------------------------------------

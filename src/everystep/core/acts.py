@@ -114,7 +114,7 @@ class Permission:
     """What a gate said about an action. ``permit`` is the level that applied.
 
     ``allowed`` says whether the act may happen now. Where it may not, ``reason`` is told to the agent, or
-    ``action`` takes the place of the refused one. ``pending`` means that nobody has answered yet and the run should pause.
+    ``action`` takes the place of the refused one. ``pending`` means that nobody has answered yet to ``request`` and the run should pause.
     """
 
     allowed: bool
@@ -123,6 +123,7 @@ class Permission:
     action: Action | None = None
     pending: bool = False
     approval: Approval | None = None
+    request: ApprovalRequest | None = None
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from everystep.core.acts import (
     PERMITS,
@@ -31,7 +30,6 @@ from everystep.core.acts import (
 from everystep.core.errors import ConfigError, StoreError
 from everystep.core.protocols import Situation
 from everystep.core.records import Action, Json
-from everystep.core.trace import Kind
 from everystep.guard.approval import Approver, resolve
 
 Row = tuple[tuple[float, Permit], ...]
@@ -156,9 +154,9 @@ class Trust:
 class Autonomy:
     """The gate: looks up the permit of each act, and asks ``approver`` where the table says so.
 
-    Without an approver nobody can grant or object, so both become a refusal. ``record`` is told of every
-    ``ApprovalRequest`` and ``Approval`` as it is made (give it the journal's ``append``). ``outcome`` tells it how an act
-    turned out. A person's edit is good for the edited action, once. A reliability that is not a number in [0, 1] counts as 0.
+    Without an approver nobody can grant or object, so both become a refusal. ``asked`` hears of every request that the gate
+    waits for, before it does (a run that waits can be killed: journal it as ``ASKED``); one that makes the run pause stands in the
+    permission. ``outcome`` tells it how an act turned out. A person's edit is good for the edited action, once. A reliability that is not a number in [0, 1] counts as 0.
     """
 
     def __init__(
@@ -167,14 +165,14 @@ class Autonomy:
         reliability: Reliability,
         approver: Approver | None = None,
         policy: Policy | None = None,
-        record: Callable[[Kind, Any], object] | None = None,
+        asked: Callable[[ApprovalRequest], object] | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.policy = policy or Policy()
         self._reliability = reliability
         self._approver = approver
-        self._record = record
+        self._asked = asked
         self._clock = clock
         self._sleep = sleep
         self._trust = Trust(clean=self.policy.clean)
@@ -249,13 +247,15 @@ class Autonomy:
             expires=None if wait_s is None else self._clock() + wait_s,
             context=situation.goal,
         )
-        self._note(Kind.ASKED, request)
         wait = permit is Permit.VETO or not self.policy.pause
+        if wait and self._asked is not None:
+            self._asked(request)
         approval = await resolve(request, approver, clock=self._clock, sleep=self._sleep, wait=wait)
         if approval is None:
             reason = "waiting for a person's answer"
-            return Permission(allowed=False, permit=permit, reason=reason, pending=True, facts=facts)
-        self._note(Kind.ANSWERED, approval)
+            return Permission(
+                allowed=False, permit=permit, reason=reason, pending=True, request=request, facts=facts
+            )
         return self._settled(situation.run, permit, approval, facts)
 
     def _settled(self, run: str, permit: Permit, approval: Approval, facts: Mapping[str, Json]) -> Permission:
@@ -287,10 +287,6 @@ class Autonomy:
         if left > 1:
             self._edited[run, digest] = left - 1
         return left > 0
-
-    def _note(self, kind: Kind, body: Any) -> None:
-        if self._record is not None:
-            self._record(kind, body)
 
 
 def _check_share(name: str, value: float) -> None:
