@@ -148,3 +148,21 @@ def test_sets_and_rows_of_several_types_come_back_in_a_fixed_order() -> None:
     assert decode_fields(Rows, {"pair": [1, []]}) == {"pair": (1, ())}
     with pytest.raises(StoreError, match="unknown field 'pears'"):
         decode_fields(Rows, {"pears": 1})
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=lambda cls: cls.__name__)
+def test_text_is_the_encoded_value_as_json(cls: type) -> None:
+    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(records_of(cls))
+    def check(record: object) -> None:
+        body = {"one": record, "more": [record, {"deep": (record,)}]}
+        text = json.dumps(encode(body), separators=(",", ":"), ensure_ascii=False)
+        assert json.loads(dumps(body)) == json.loads(text) or "NaN" in text
+        assert dumps(body) == text or "\\ud" in dumps(body)
+
+    check()
+
+
+def test_what_is_no_json_is_refused_by_its_type() -> None:
+    with pytest.raises(TypeError, match="Object of type set is not JSON serializable"):
+        dumps({"x": [Action(text="a"), {1, 2}]})

@@ -27,33 +27,53 @@ def encode(value: Any) -> Any:
     >>> encode(Action(text="go"))
     {'text': 'go'}
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            name: encode(item)
-            for name, default in _defaults(type(value))
-            if (item := getattr(value, name)) != default
-        }
+    kind: type = type(value)
+    if kind in _PLAIN:
+        return value
+    pairs = _defaults(kind)
+    if pairs is not None:
+        return {name: encode(item) for name, item in _added(value, pairs)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return list(value) if _FLAT.issuperset(map(type, value)) else [encode(item) for item in value]
+        return list(value) if _PLAIN.issuperset(map(type, value)) else [encode(item) for item in value]
     if isinstance(value, frozenset):
         return [encode(item) for item in sorted(value)]
     return value
 
 
-_FLAT = frozenset({int, float, str, bool})
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 
 
 def dumps(value: Any) -> str:
     """Return the compact JSON text of ``value``; it can always be written as UTF-8."""
-    data = encode(value)
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        return json.dumps(data, separators=(",", ":"))  # a lone surrogate has no UTF-8: escape it
+    text = _TEXT.encode(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # a lone surrogate has no UTF-8: escape it
+            return _ESCAPED.encode(value)
     return text
+
+
+def _shallow(value: Any) -> Any:
+    """Return what JSON's own writer, which does the rest, cannot take as it is."""
+    kind: type = type(value)
+    pairs = _defaults(kind)
+    if pairs is not None:
+        return dict(_added(value, pairs))
+    if isinstance(value, Mapping):
+        return dict(value)
+    encoded = encode(value)
+    if encoded is value:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return encoded
+
+
+_TEXT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_shallow)
+_ESCAPED = json.JSONEncoder(separators=(",", ":"), default=_shallow)
 
 
 def loads(cls: type[R], text: str) -> R:
@@ -109,17 +129,29 @@ def _field_readers(cls: type) -> dict[str, Callable[[Any], Any]]:
     return {f.name: _reader(hints[f.name]) for f in fields(cls)}
 
 
+def _added(value: Any, pairs: tuple[tuple[str, Any], ...]) -> list[tuple[str, Any]]:
+    """Return the fields of a record that do not hold their default."""
+    found = []
+    for name, default in pairs:
+        item = getattr(value, name)
+        if item is not default and (default is MISSING or item != default):
+            found.append((name, item))
+    return found
+
+
 @cache
-def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
-    pairs = []
+def _defaults(cls: type) -> tuple[tuple[str, Any], ...] | None:
+    """Return the fields of a record with their defaults, ``None`` for what is no record."""
+    if not is_dataclass(cls):
+        return None
+    pairs: list[tuple[str, Any]] = []
     for f in fields(cls):
         if f.default is not MISSING:
-            default = f.default
+            pairs.append((f.name, f.default))
         elif f.default_factory is not MISSING:
-            default = f.default_factory()
+            pairs.append((f.name, f.default_factory()))
         else:
-            default = MISSING
-        pairs.append((f.name, default))
+            pairs.append((f.name, MISSING))
     return tuple(pairs)
 
 
