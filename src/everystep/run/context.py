@@ -49,9 +49,11 @@ class Window:
             lines.append(f"Before: {situation.digest}")
         lines += [f"Note: {note}" for note in situation.notes]
         for step in situation.recent[len(situation.recent) - self.steps :] if self.steps else ():
-            lines.append(cut(step.observation.text, self.chars))
+            if step.observation.text:
+                lines.append(cut(step.observation.text, self.chars))
             lines.append(f"> {cut(step.action.text, self.chars)}")
-        lines.append(cut(situation.observation.text, self.chars))
+        if situation.observation.text:
+            lines.append(cut(situation.observation.text, self.chars))
         if situation.feedback:
             lines.append(f"The last attempt did not count: {situation.feedback}")
         user = Message(role="user", content="\n".join(lines))

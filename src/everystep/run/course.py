@@ -36,6 +36,7 @@ class Place:
     failures: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     complete: bool = False
+    result: str = ""
     atomic: bool = False
     max_steps: int | None = None
 
@@ -78,13 +79,17 @@ class Course:
     def place(
         self, node: str = MAIN, goal: str | None = None, *, max_steps: int | None = None, atomic: bool = False
     ) -> Place:
-        """Return where the work on a node stands, from its first step on."""
+        """Return where the work on a node stands, from its first step on.
+
+        A node of a plan begins with what the world shows now; tools show nothing before they are called.
+        """
         place = self.places.get(node)
         if place is None:
+            fresh = self.outside is not None and node != MAIN
             place = self.places[node] = Place(
                 node=node,
                 goal=self.task.instruction if goal is None else goal,
-                observation=self.observation,
+                observation=Observation(text="") if fresh else self.observation,
                 recent=deque(maxlen=self.window or 1),
                 atomic=atomic,
                 max_steps=max_steps,
@@ -170,6 +175,7 @@ class Course:
             failures=Counter(body["failures"]),
             failed=body["failed"],
             complete=body["complete"],
+            result=body["result"],
             atomic=body["atomic"],
             max_steps=body["max_steps"],
         )
@@ -187,6 +193,7 @@ def _dumped(place: Place) -> dict[str, Any]:
         "failures": dict(place.failures),
         "failed": place.failed,
         "complete": place.complete,
+        "result": place.result,
         "atomic": place.atomic,
         "max_steps": place.max_steps,
     }

@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from everystep.core.acts import ApprovalRequest, Effect, Permission, action_digest, idempotency_key
 from everystep.core.budget import Budget
@@ -25,11 +25,10 @@ from everystep.core.records import Action, End, Observation, Step, Stop, Task, V
 from everystep.core.trace import Kind
 from everystep.run.course import MAIN, Course, Place
 from everystep.run.decide import Decider, Decision, Role
+from everystep.run.follow import Follow
 from everystep.run.journal import Journal
 from everystep.run.parts import UNMET, Bounds, Outcome, Over, Parts, fails
-
-if TYPE_CHECKING:
-    from everystep.run.plan import Edit, Node, Plan
+from everystep.run.plan import Plan
 
 _IN_PROCESS = Effect(name="act")
 _USUAL_WINDOW = 8
@@ -97,10 +96,9 @@ class Runner:
 
     def _begin(self) -> None:
         course = self.course
-        self.journal.append(Kind.TASK, course.task)
+        edits = () if self.plan is None else self.plan.edits()
+        self.journal.append_many([(Kind.TASK, course.task), *((Kind.PLAN, edit) for edit in edits)])
         course.observation = self.environment.reset(course.task)
-        if self.plan is not None:
-            self.journal.append_many((Kind.PLAN, edit) for edit in self.plan.edits())
         course.begun = True
 
     async def _everything(self) -> None:
@@ -109,7 +107,16 @@ class Runner:
         if self.course.over is not None:
             raise Over(self.course.over)
         if self.plan is not None:
-            await self._follow(self.plan)
+            follow = Follow(
+                plan=self.plan,
+                course=self.course,
+                journal=self.journal,
+                planner=self.parts.planner,
+                parallel=self.bounds.parallel,
+                work=self._work,
+                tell=self._tell,
+            )
+            await follow.all()
             raise Over(End.DONE if self.plan.complete else End.FAILED)
         place = self.course.place()
         if await self._work(place):
@@ -136,83 +143,6 @@ class Runner:
             cost=dict(course.cost),
         )
 
-    # --- the plan -------------------------------------------------------------------------------
-
-    async def _follow(self, plan: Plan) -> None:
-        """Work on the ready nodes, up to ``parallel`` at a time, until none is left."""
-        if not plan:
-            await self._grow(plan, None)
-        running: set[asyncio.Task[None]] = set()
-        try:
-            while True:
-                while len(running) < self.bounds.parallel and (node := plan.next()) is not None:
-                    if not node.composite or self.bounds.parallel > 1:
-                        self.edit(plan.started(node.id))
-                    if self.bounds.parallel == 1:
-                        await self._one_node(plan, node)
-                    else:
-                        running.add(asyncio.create_task(self._one_node(plan, node)))
-                if not running:
-                    return
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-    async def _one_node(self, plan: Plan, node: Node) -> None:
-        self._tell("node", node.id, started=True, goal=node.instruction)
-        try:
-            if node.composite:
-                await self._grow(plan, node)
-                return
-            place = self.place_of(node)
-            if await self._work(place):
-                self.edit(plan.finished(node.id))
-            else:
-                await self._mend(plan, node, place)
-            self.course.places.pop(node.id, None)
-        finally:
-            self._tell("node", node.id, started=False)
-
-    def place_of(self, node: Node) -> Place:
-        """Return where the work on a node stands, from its first step on."""
-        atomic = node.max_steps == 1
-        return self.course.place(node.id, node.instruction, max_steps=node.max_steps, atomic=atomic)
-
-    async def _grow(self, plan: Plan, node: Node | None) -> None:
-        edits: Sequence[Edit] = ()
-        if self.parts.planner is not None:
-            edits = await self.parts.planner.expand(self.course.task, plan, node, self.course.observation)
-        if not edits:
-            what = "the plan is empty" if node is None else f"node {node.id!r} has no steps"
-            raise Over(End.FAILED, f"{what} and no planner could fill it.")
-        for edit in edits:
-            self.edit(edit)
-
-    async def _mend(self, plan: Plan, node: Node, place: Place) -> None:
-        """Repair the plan after a node failed: its alternatives first, then the planner."""
-        self.edit(plan.failed(node.id, place.why))
-        if plan.covered(node.id):
-            return
-        edits: Sequence[Edit] = ()
-        if self.parts.planner is not None:
-            course = self.course
-            edits = await self.parts.planner.repair(course.task, plan, node, place.why, course.observation)
-        if not edits:
-            raise Over(End.FAILED, f"node {node.id!r} failed: {place.why}")
-        for edit in edits:
-            self.edit(edit)
-
-    def edit(self, edit: Edit) -> None:
-        """Change the plan: first in the journal, then here."""
-        assert self.plan is not None  # noqa: S101 -- only a run with a plan edits it
-        self.plan.check_edit(edit)
-        self.journal.append(Kind.PLAN, edit)
-        self.plan.apply(edit)
-
     # --- one node -------------------------------------------------------------------------------
 
     async def _work(self, place: Place) -> bool:
@@ -233,14 +163,16 @@ class Runner:
         limit = self.bounds.max_steps
         if limit is not None and self.course.steps >= limit:
             raise Over(End.TRUNCATED, f"the limit of {limit} steps is reached")
+        allows = self.parts.patience.allows
         while True:
+            spent = [cause for cause, times in place.failures.items() if not allows(cause, times)]
+            if spent:
+                place.why = f"{spent[0]}: {place.feedback}"
+                return False
             cause = await self._attempt(place)
             if cause is None:
                 return True
             place.failures[cause] += 1
-            if not self.parts.patience.allows(cause, place.failures[cause]):
-                place.why = f"{cause}: {place.feedback}"
-                return False
 
     def situation(self, place: Place) -> Situation:
         step, attempt = f"{place.node}/{place.index}", place.failures.total()
@@ -257,9 +189,17 @@ class Runner:
             feedback=place.feedback,
             attempt=attempt,
         )
+        notes = self._results(place.node)
         if self.parts.recall is not None:
-            situation = replace(situation, notes=self.parts.recall.recall(situation))
-        return situation
+            notes += self.parts.recall.recall(situation)
+        return replace(situation, notes=notes) if notes else situation
+
+    def _results(self, node: str) -> tuple[str, ...]:
+        """Return what the nodes that this one needs have found."""
+        if self.plan is None or node not in self.plan:
+            return ()
+        found = ((need, self.plan.result(need)) for need in self.plan.node(node).needs if need in self.plan)
+        return tuple(f"{need}: {result}" for need, result in found if result)
 
     async def _attempt(self, place: Place) -> str | None:
         """Try one step; return why it does not count, ``None`` if it does."""
@@ -376,6 +316,11 @@ class Runner:
         course = self.course
         before = course.undo.snapshot() if course.undo is not None and self.parts.verifiers else None
         events = list(decision.events)
+        result = None if self.parts.finish is None else self.parts.finish(action)
+        if result is not None:
+            place.complete, place.result = True, result
+            said = Transition(observation=place.observation, reward=0.0)
+            return await self.record(place, situation, decision, action, said, events)
         tool = ",".join(call.name for call in action.calls)
         self._tell("act", situation.step, started=True, action=action.text[:200], tool=tool)
         if course.outside is None:

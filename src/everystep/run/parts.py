@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from everystep.core.acts import ApprovalRequest
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Gate, Observer, Recall, StepVerifier
-from everystep.core.records import End, Observation, Task, Verdict
+from everystep.core.records import Action, End, Observation, Task, Verdict
 from everystep.run.context import Digest
 from everystep.run.decide import Role
-
-if TYPE_CHECKING:
-    from everystep.run.plan import Edit, Node, Plan
-
+from everystep.run.nodes import Edit, Node
+from everystep.run.plan import Plan
 
 UNMET = "the step was checked and did not do what it should"
 """What the agent is told of a failed step whose verdict gives no reason."""
@@ -58,6 +56,7 @@ class Parts:
 
     ``feasible`` is asked before an act, ``verifiers`` after it: a failed step is taken back where the environment can
     (``Snapshots``), and told to the agent either way. ``complete`` says after a step whether the goal of its plan node is reached.
+    ``finish`` returns the result where an action says that the goal of its node is reached: such an action ends the node and is not acted on.
     ``digest`` folds steps that leave the window. ``in_doubt`` says what to do with an act that may have happened before a crash and
     cannot be checked: ``ask`` (pause), ``skip`` (take it as done) or ``repeat``.
     """
@@ -66,6 +65,7 @@ class Parts:
     feasible: tuple[StepVerifier, ...] = ()
     verifiers: tuple[StepVerifier, ...] = ()
     complete: StepVerifier | None = None
+    finish: Callable[[Action], str | None] | None = None
     gate: Gate | None = None
     recall: Recall | None = None
     planner: Planner | None = None

@@ -18,9 +18,11 @@ from everystep.core.records import Action, Observation, Step, Stop, Verdict
 from everystep.core.trace import Event, Kind
 from everystep.run.course import MAIN, Course, Place
 from everystep.run.decide import Decision
+from everystep.run.follow import place_of
 from everystep.run.loop import Runner
+from everystep.run.nodes import Edit
 from everystep.run.parts import UNMET, Over, fails
-from everystep.run.plan import Edit, Plan
+from everystep.run.plan import Plan
 
 
 @dataclass(slots=True)
@@ -86,7 +88,8 @@ def _place_environment(runner: Runner, checkpoint: Event | None) -> None:
         if event.seq > checkpoint.seq:
             break
         step = decode(Step, event.body)
-        if not step.undone:
+        finish = runner.parts.finish
+        if not step.undone and (finish is None or finish(step.action) is None):
             _same(seen, step.observation, step.id)
             seen = environment.step(_as_taken(runner, step)).observation
     _same(seen, course.observation, course.last)
@@ -119,7 +122,11 @@ def _step(runner: Runner, step: Step, seen: _Seen) -> None:
     if step.undone:
         return
     place = _place(runner, step.node or MAIN)
-    if course.outside is None:
+    result = None if runner.parts.finish is None else runner.parts.finish(step.action)
+    if result is not None:
+        place.complete, place.result = True, result
+        transition = Transition(observation=place.observation, reward=0.0)
+    elif course.outside is None:
         _same(place.observation, step.observation, step.id)
         transition = runner.environment.step(_as_taken(runner, step))
     else:
@@ -163,7 +170,7 @@ def _verdict(runner: Runner, verdict: Verdict, seen: _Seen) -> None:
 def _place(runner: Runner, name: str) -> Place:
     if runner.plan is None or name == MAIN:
         return runner.course.place(name)
-    return runner.place_of(runner.plan.node(name))
+    return place_of(runner.course, runner.plan.node(name))
 
 
 def _as_taken(runner: Runner, step: Step) -> Action:
