@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
 
 from everystep.core.errors import did_you_mean
 from everystep.core.records import Json
@@ -162,6 +163,9 @@ def check_nodes(
         if node.id in by_id:
             found.append(_problem(Fault.DUPLICATE, node.id, f"there are two nodes {_show(node.id)}."))
         by_id[node.id] = node
+        if not isfinite(node.weight) or (node.max_steps is not None and node.max_steps < 1):
+            told = f"node {_show(node.id)}: weight {node.weight!r}, max_steps {node.max_steps!r}; expected a finite number and 1 or more."
+            found.append(_problem(Fault.FORM, node.id, told))
     for node in nodes:
         found += _references(node, by_id, outside)
         if tools is not None:
@@ -239,7 +243,7 @@ def _order(by_id: Mapping[str, Node]) -> dict[str, None]:
     waiting: dict[str, int] = {}
     after: dict[str, list[str]] = {}
     for node in by_id.values():
-        before = {need for need in (*node.needs, node.parent) if need in by_id}
+        before = {need for need in (*node.needs, node.parent) if need and need in by_id}
         waiting[node.id] = len(before)
         for need in before:
             after.setdefault(need, []).append(node.id)
@@ -266,7 +270,7 @@ def _types(
     there: dict[str, frozenset[str]] = {}  # what is there after a node
     for name in order:
         node = by_id[name]
-        have = there[node.parent] if node.parent in there else start
+        have = there.get(node.parent, start)
         for need in node.needs:
             other = outside(need)
             more = there[need] if need in there else frozenset(other.produces if other else ())

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
+from itertools import islice
 
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.run.nodes import (
@@ -55,6 +56,8 @@ class _Spot:
     origin: str = ""
     attempt: int = 0
     successor: str = ""
+    predecessor: str = ""
+    at_work: bool = False
 
     def facts(self) -> tuple[object, ...]:
         """Return everything that two equal plans share."""
@@ -67,7 +70,7 @@ class _Spot:
             sorted(self.dependents),
             list(self.children),
             (self.numbered, self.open, self.failed, self.attempt),
-            (self.reason, self.result, self.origin, self.successor),
+            (self.reason, self.result, self.origin, self.successor, self.predecessor, self.at_work),
         )
 
 
@@ -92,6 +95,7 @@ class Plan:
         self._busy: dict[str, str] = {}
         self._parked: dict[str, list[_Key]] = {}
         self._counts: Counter[Status] = Counter()
+        self._at_work = 0
         self._orphans: dict[str, None] = {}
         self._first: list[Edit] | tuple[Edit, ...] = []
         if nodes:
@@ -104,8 +108,7 @@ class Plan:
         plan._first = ()
         for edit in edits:
             plan.apply(edit)
-        running = (spot for name, spot in plan._spots.items() if name and spot.status is Status.RUNNING)
-        lost = sorted((spot for spot in running if not spot.children), key=lambda spot: spot.path)
+        lost = sorted((spot for spot in plan._spots.values() if spot.at_work), key=lambda spot: spot.path)
         plan._orphans = {spot.node.id: None for spot in lost}
         return plan
 
@@ -124,11 +127,15 @@ class Plan:
 
     def __iter__(self) -> Iterator[Node]:
         """Yield the nodes in plan order, each before its children."""
-        stack = list(reversed(self._spots[""].children))
+        stack = list(reversed(self._ordered(self._spots[""])))
         while stack:
-            spot = self._spots[stack.pop()]
+            spot = stack.pop()
             yield spot.node
-            stack += reversed(spot.children)
+            stack += reversed(self._ordered(spot))
+
+    def _ordered(self, spot: _Spot) -> list[_Spot]:
+        """Return the children in plan order; an alternative has the place of the node that it stands for."""
+        return sorted((self._spots[name] for name in spot.children), key=lambda one: (one.path, one.attempt))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
@@ -166,7 +173,7 @@ class Plan:
     def children(self, name: str = "") -> tuple[str, ...]:
         """Return what a node holds, in plan order."""
         spot = self._spots[""] if name == "" else self._spot(name)
-        return tuple(spot.children)
+        return tuple(one.node.id for one in self._ordered(spot))
 
     def index(self, name: str) -> str:
         """Return the place of a node in the plan, such as ``2.1.3``."""
@@ -190,10 +197,7 @@ class Plan:
     @property
     def stuck(self) -> bool:
         """Whether nothing is ready or running and the plan is not complete: it needs a repair."""
-        return not self.complete and not self._counts[Status.READY] and not self._working()
-
-    def _working(self) -> bool:
-        return any(True for name in self._busy.values()) or self._counts[Status.RUNNING] > 0
+        return not (self.complete or self._counts[Status.READY] or self._at_work)
 
     def ready(self) -> list[Node]:
         """Return all ready nodes in the order in which they should start. For one use ``next``."""
@@ -290,6 +294,9 @@ class Plan:
         names = {node.id for node in nodes}
         for node in nodes:
             found += self._clashes(node, names, dropped)
+            near = edit.op is Op.ADD or node.parent == home or node.parent in names
+            told = f"node {node.id[:60]!r} belongs under {home[:60]!r}, not under {node.parent[:60]!r}."
+            found += _unless(near, Fault.FORM, node.id, told)
         return found
 
     def check_edit(self, edit: Edit) -> None:
@@ -308,7 +315,13 @@ class Plan:
     ) -> tuple[Problem, ...]:
         """Return what is wrong with the whole plan, given the tools and types that there are."""
         nodes = [replace(spot.node, parent=spot.parent) for name, spot in self._spots.items() if name]
-        return check_nodes(nodes, tools=tools, graph=graph, given=given)
+        found = check_nodes(nodes, tools=tools, graph=graph, given=given)
+        gone = {name[:60] for name, spot in self._spots.items() if spot.status in FROZEN}
+        return tuple(  # needs of another level are finished ones; what a frozen node never got may be gone
+            one
+            for one in found
+            if one.fault is not Fault.FAR_NEED and not (one.fault is Fault.UNKNOWN_NEED and one.node in gone)
+        )
 
     def apply(self, edit: Edit) -> None:
         """Make an edit happen, whole or not at all; ``ConfigError`` where it cannot be."""
@@ -334,15 +347,15 @@ class Plan:
             return _unless(bool(edit.nodes) or edit.op is Op.REPLACE, Fault.EMPTY, "", "it names no nodes.")
         spot = self._spots.get(edit.node) if edit.node else None
         if spot is None:
-            hint = did_you_mean(edit.node[:60], list(self._spots)[1:1000])
+            hint = did_you_mean(edit.node[:60], islice(self._spots, 1, 1000))
             told = f"there is no node {edit.node[:60]!r}. {hint}"
             return (Problem(fault=Fault.UNKNOWN_NODE, node=edit.node[:60], detail=told),)
+        found: tuple[Problem, ...] = ()
         allowed = _ALLOWED[edit.op]
-        told = (
-            f"node {edit.node[:60]!r} is {spot.status.value}; "
-            f"expected {', '.join(sorted(one.value for one in allowed))}."
-        )
-        found = _unless(spot.status in allowed, Fault.STATUS, edit.node, told)
+        if spot.status not in allowed:
+            expected = ", ".join(sorted(one.value for one in allowed))
+            told = f"node {edit.node[:60]!r} is {spot.status.value}; expected {expected}."
+            found = _unless(False, Fault.STATUS, edit.node, told)
         if edit.op is Op.SKIP and not spot.node.optional:
             found += _unless(False, Fault.STATUS, edit.node, f"node {edit.node[:60]!r} is not optional.")
         if edit.op is Op.START and spot.status is Status.READY:
@@ -409,7 +422,12 @@ class Plan:
                 if not _settled(before):
                     before.dependents[node.id] = None
                     spot.waiting += 1
-        self._awaken([node.id for node in nodes])
+        for name in dict.fromkeys(self._spots[node.id].parent for node in nodes):
+            holder = self._spots[name]
+            self._count_work(holder)
+            if holder.status is Status.READY and holder.node.composite:
+                self._set(holder, Status.RUNNING)
+        self._awaken([node.id for node in reversed(nodes)])
 
     def _number(self, spot: _Spot) -> None:
         """Give a node its path; nodes of a batch may come before their parents."""
@@ -441,12 +459,8 @@ class Plan:
                 heappush(self._heap, _key(spot))
 
     def _expand(self, edit: Edit) -> None:
-        spot = self._spots[edit.node]
         self._insert(edit.nodes, edit.node)
         self._orphans.pop(edit.node, None)
-        if spot.status is Status.READY:
-            self._set(spot, Status.RUNNING)
-            self._awaken(list(spot.children))
 
     def _replace(self, edit: Edit) -> None:
         spot = self._spots[edit.node]
@@ -467,6 +481,9 @@ class Plan:
         if holder is not None:
             holder.open -= 1
             holder.children.pop(name, None)
+        if spot.predecessor in self._spots:
+            self._spots[spot.predecessor].successor = ""
+        self._let_go(spot)
 
     def _start(self, spot: _Spot, edit: Edit | None = None) -> None:  # noqa: ARG002
         if spot.status is Status.RUNNING:
@@ -518,21 +535,16 @@ class Plan:
         self._serial += 1
         heir = _Spot(node, spot.parent, spot.path, self._serial, origin=spot.origin, attempt=attempt)
         heir.dependents, spot.dependents = spot.dependents, {}
-        spot.successor = node.id
+        spot.successor, heir.predecessor = node.id, spot.node.id
         self._spots[node.id] = heir
         self._spots[spot.parent].children[node.id] = None
         self._counts[Status.PENDING] += 1
         self._awaken([node.id])
 
     def _prune(self, spot: _Spot, edit: Edit) -> None:
-        later = []
-        for name in reversed(self._spots[spot.parent].children):
-            if self._spots[name].path <= spot.path:
-                if name == spot.node.id:
-                    break
-                continue
-            later.append(name)
-        self._abandon([*reversed(later), *spot.children], edit.reason)
+        siblings = self._ordered(self._spots[spot.parent])
+        later = [one.node.id for one in siblings if one.path > spot.path]
+        self._abandon([*later, *spot.children], edit.reason)
 
     def _abandon(self, names: Iterable[str], reason: str) -> None:
         """Give up nodes that are not frozen, what is below them, and what waits for them."""
@@ -549,35 +561,52 @@ class Plan:
     def _settle(self, spot: _Spot, status: Status) -> None:
         """Freeze a node that others need not wait for any more, then every level that is settled with it."""
         self._end(spot, status)
-        names = []
+        self._release(spot)
+        self._close(self._spots[spot.parent])
+
+    def _release(self, spot: _Spot) -> None:
+        """Tell those that wait for a node, and its level, that it is settled."""
         for name in spot.dependents:
-            after = self._spots[name]
-            after.waiting -= 1
-            names.append(name)
+            self._spots[name].waiting -= 1
+        names = list(reversed(spot.dependents))
         spot.dependents = {}
-        self._awaken(names[::-1])
-        holder = self._spots[spot.parent]
-        holder.open -= 1
-        self._close(holder)
+        self._spots[spot.parent].open -= 1
+        self._awaken(names)
 
     def _close(self, spot: _Spot) -> None:
-        over = spot.status is Status.RUNNING and spot.node.composite and spot.children
-        if over and spot.node.id and not spot.open and not spot.failed:
-            self._settle(spot, Status.DONE)
+        """Finish a composite whose children are settled, then the one that holds it."""
+        while spot.node.id and spot.node.composite and spot.children and not spot.open and not spot.failed:
+            if spot.status is not Status.RUNNING:
+                return
+            self._end(spot, Status.DONE)
+            self._release(spot)
+            spot = self._spots[spot.parent]
 
     def _end(self, spot: _Spot, status: Status) -> None:
         self._orphans.pop(spot.node.id, None)
-        if spot.status is Status.RUNNING:
-            for one in _resources(spot):
-                if self._busy.get(one) == spot.node.id:
-                    del self._busy[one]
-                    self._wake(one)
         self._set(spot, status)
+        self._let_go(spot)
+
+    def _let_go(self, spot: _Spot) -> None:
+        """Free the resources that an ended node held, or had been next in line for."""
+        for one in _resources(spot):
+            if self._busy.get(one) == spot.node.id:
+                del self._busy[one]
+            if one not in self._busy:
+                self._wake(one)
 
     def _set(self, spot: _Spot, status: Status) -> None:
         self._counts[spot.status] -= 1
         self._counts[status] += 1
         spot.status = status
+        self._count_work(spot)
+
+    def _count_work(self, spot: _Spot) -> None:
+        """Keep count of the nodes that somebody works on; a composite with children is none."""
+        working = spot.status is Status.RUNNING and not (spot.node.composite and spot.children)
+        if spot.node.id and working != spot.at_work:
+            spot.at_work = working
+            self._at_work += 1 if working else -1
 
     def _wake(self, resource: str) -> None:
         """Put the first node that waits for a resource back among the ready ones."""
@@ -600,7 +629,7 @@ class Plan:
 
     def _spot(self, name: str) -> _Spot:
         if name not in self:
-            hint = did_you_mean(name, list(self._spots)[1:1000])
+            hint = did_you_mean(name[:60], islice(self._spots, 1, 1000))
             raise ConfigError(f"there is no node {name!r} in the plan. {hint}")
         return self._spots[name]
 
