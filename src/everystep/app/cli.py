@@ -26,6 +26,11 @@ COMMANDS: Registry[Command] = Registry("command")
 for _name, _target, _summary in (
     ("train", "training:train", "Train an agent with a recipe; watch it learn."),
     ("resume", "training:resume", "Go on with a run that was stopped or killed."),
+    (
+        "reproduce",
+        "reproducing:reproduce",
+        "Run a recipe's study: its arms on its small world, with intervals.",
+    ),
     ("eval", "testing:evaluate", "Test a model on held-out tasks, with an interval."),
     ("compare", "comparing:compare", "Compare recipes fairly: equal budget, paired seeds, swept rates."),
     ("credit", "crediting:credit", "Give stored trajectories their credit again, by any estimator."),

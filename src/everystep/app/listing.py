@@ -43,7 +43,15 @@ def recipes(words: Sequence[str]) -> int:
         sys.stdout.write(f"{inspect.getdoc(recipe(asked.name))}\n")
         return 0
     if asked.json:
-        rows = [{"name": name, "system": one.system, "summary": one.summary} for name, one in RECIPES.items()]
+        rows = [
+            {
+                "name": name,
+                "system": one.system,
+                "summary": one.summary,
+                "command": f"everystep {one.verb} {name}",
+            }
+            for name, one in RECIPES.items()
+        ]
         sys.stdout.write(json.dumps(rows) + "\n")
         return 0
     table = Table("recipe", "system", "what")

@@ -55,6 +55,10 @@ def train(words: Sequence[str]) -> int:
     """Train: ``everystep train [RECIPE] [--config FILE.toml] [flags]``."""
     words = list(words)
     name = words.pop(0) if words and not words[0].startswith("-") else DEFAULT
+    if RECIPES[name].verb != "train":
+        raise ConfigError(
+            f"recipe {name!r} does not train. Run it with: everystep {RECIPES[name].verb} {name}"
+        )
     chosen = recipe(name)
     config = chosen.Config()
     words = [
@@ -113,6 +117,10 @@ def resume(words: Sequence[str]) -> int:
         )
     chosen = recipe(stored["recipe"])
     config = checked(chosen.Config, stored["options"], source=str(asked.run / "config.json"))
+    if RECIPES[stored["recipe"]].verb == "reproduce":
+        from everystep.app.reproducing import run_study
+
+        return run_study(stored["recipe"], config, folder, quiet=asked.quiet)
     if folder.journal.exists():
         repaired = repair(folder.journal)
         if repaired.damaged is not None:
@@ -186,5 +194,6 @@ def _free(parent: Path, name: str) -> Path:
 
 def _recipes_text() -> str:
     width = max(map(len, RECIPES))
-    lines = "\n".join(f"  {name:<{width}}  {entry.summary}" for name, entry in RECIPES.items())
+    trained = {name: entry for name, entry in RECIPES.items() if entry.verb == "train"}
+    lines = "\n".join(f"  {name:<{width}}  {entry.summary}" for name, entry in trained.items())
     return f"recipes (everystep train RECIPE; default {DEFAULT}):\n{lines}\n\n--config FILE.toml sets defaults.\n\n"

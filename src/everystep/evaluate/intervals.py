@@ -43,7 +43,7 @@ def bootstrap_mean(
 ) -> Interval:
     """Return the mean of ``values`` with its bias-corrected and accelerated bootstrap interval (Efron 1987).
 
-    With fewer than two values, or values that are all equal, the interval is the value itself.
+    With fewer than two values, or values that are equal but for rounding, the interval is the value itself.
 
     >>> str(bootstrap_mean([1.0, 1.0, 1.0]))
     '1.000 [1.000, 1.000]'
@@ -52,7 +52,7 @@ def bootstrap_mean(
     if data.size == 0:
         raise DataError("no values to average; an arm has no finished seed.")
     mean = float(data.mean())
-    if data.size < 2 or np.ptp(data) == 0:
+    if data.size < 2 or np.ptp(data) <= 1e-12 * max(1.0, float(np.abs(data).max())):
         return Interval(value=mean, low=mean, high=mean)
     result = stats.bootstrap(
         (data,),

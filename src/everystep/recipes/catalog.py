@@ -18,11 +18,12 @@ from everystep.run.folder import RunFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What a recipe is: its system in the list of systems, and one line about it."""
+    """What a recipe is: its system in the list of systems, one line about it, and the command that runs it."""
 
     module: str
     system: str | None
     summary: str
+    verb: str = "train"
 
 
 class Recipe(Protocol):
@@ -43,6 +44,17 @@ for _name, _system, _summary in (
     ("artist", "S01", "Outcome reward over reasoning with tool calls; tool output masked."),
 ):
     RECIPES.add(_name, Entry(module=f"everystep.recipes.{_name}", system=_system, summary=_summary))
+for _name, _system, _summary in (
+    (
+        "maker",
+        "S40",
+        "A million dependent steps without an error: votes, red flags, a margin from the forecast.",
+    ),
+):
+    RECIPES.add(
+        _name,
+        Entry(module=f"everystep.recipes.{_name}", system=_system, summary=_summary, verb="reproduce"),
+    )
 
 
 def recipe(name: str) -> Recipe:
