@@ -32,6 +32,7 @@ from everystep.run.plan import Plan
 
 _IN_PROCESS = Effect(name="act")
 _USUAL_WINDOW = 8
+_BREATH = 16
 
 
 class Runner:
@@ -148,6 +149,8 @@ class Runner:
     async def _work(self, place: Place) -> bool:
         """Take steps for one node until it is done; return whether it was."""
         while not place.complete:
+            if self.course.steps % _BREATH == 0:
+                await asyncio.sleep(0)  # where nothing is waited for, signals, timers and a live view need a turn
             if place.max_steps is not None and place.index >= place.max_steps:
                 place.why = f"not complete after {place.max_steps} steps"
                 return False
