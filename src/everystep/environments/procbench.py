@@ -227,7 +227,7 @@ class ProcBench:
         """Return the state and whether it is called final, or what is wrong with the text."""
         told = text.strip()
         final = self.ending == "agent" and told.startswith("FINAL ")
-        value = _value(told.removeprefix("FINAL ") if final else told)
+        value = _value(told.removeprefix("FINAL ").strip() if final else told)
         if value is None:
             return "expected the next state as JSON: a string in double quotes, a number, or a list of these"
         return value, final
@@ -240,6 +240,18 @@ def canonical(value: Json) -> str:
     '["a", 1]'
     """
     return json.dumps(value, ensure_ascii=True)
+
+
+def state_key(action: Action) -> str:
+    """Return what votes on a step are counted by: the state, however its JSON was spaced, and whether it was called final.
+
+    >>> state_key(Action(text='["a","b"]')) == state_key(Action(text=' ["a",  "b"]'))
+    True
+    """
+    told = action.text.strip()
+    final = told.startswith("FINAL ")
+    value = _value(told.removeprefix("FINAL ").strip())
+    return told if value is None else f"FINAL {canonical(value)}" if final else canonical(value)
 
 
 def same(truth: Json, answer: Json) -> bool:
