@@ -25,7 +25,8 @@ _WORDS = 16  # the longest unit, in words, of a loop elsewhere
 
 def shown(text: str) -> str:
     """Return a model's text as it may stand in a reason: quoted and short."""
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+    quoted = repr(text[: _SHOWN + 1])
+    return quoted if len(quoted) <= _SHOWN else f"{quoted[:_SHOWN]}..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

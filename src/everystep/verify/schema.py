@@ -19,9 +19,9 @@ from everystep.core.codec import encode
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Candidate, Situation
 from everystep.core.records import Json
-from everystep.verify.flags import shown
 
 _MOST = 100_000  # characters of arguments that are checked
+_TOLD = 200  # characters of a reason
 
 
 def _skip(*_: object) -> Iterator[ValidationError]:
@@ -96,4 +96,4 @@ class Schema:
         if error is None:
             return None
         where = ".".join(str(part)[:50] for part in list(error.absolute_path)[:5])
-        return f"{call.name}: {f'{where}: ' if where else ''}{shown(error.message)[1:-1]}"
+        return f"{call.name}: {f'{where}: ' if where else ''}{error.message[:_TOLD]}"
