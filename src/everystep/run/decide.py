@@ -65,7 +65,7 @@ class AtCap(StrEnum):
     FAIL = "fail"  # the step fails
 
 
-def plain_key(action: Action) -> str:
+def plain_key(action: Action, text: str = "") -> str:  # noqa: ARG001
     """Return what votes are counted by: the calls, or the text without surplus space.
 
     >>> plain_key(Action(text=" go  north "))
@@ -78,10 +78,11 @@ def plain_key(action: Action) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """Who decides. Sample ``i`` of a step uses ``ways[i]``, further ones the last way.
+    """Who decides. Sample ``i`` of a step uses ``ways[i]``, further ones the last way, or the first again with ``cycle``.
 
     ``ways`` may be a function of the situation (another prompt for steps that are known to be hard). ``parse`` turns an answer into an
-    action (by default the environment's); it must return ``valid=False`` with a reason rather than raise. With ``constrain`` the model may only
+    action (by default the environment's); it must return ``valid=False`` with a reason rather than raise. ``key`` names an answer for the votes, from the
+    action and what the model wrote. With ``constrain`` the model may only
     write admissible actions. ``fallback`` decides where ``at_cap`` is ``ESCALATE``.
     """
 
@@ -90,7 +91,8 @@ class Role:
     parse: Callable[[str], Action] | None = None
     flags: tuple[Flag, ...] = ()
     vote: VoteRule = field(default_factory=Single)
-    key: Callable[[Action], str] = plain_key
+    key: Callable[[Action, str], str] = plain_key
+    cycle: bool = False
     at_cap: AtCap = AtCap.FAIL
     fallback: Role | None = None
     constrain: bool = False
@@ -172,6 +174,19 @@ class Decider:
             return await self._undecided(race, parse)
         return self._decided(race, chosen)
 
+    async def draw(
+        self, role: Role, situation: Situation, sample: int, *, parse: Callable[[str], Action] | None = None
+    ) -> Candidate:
+        """Draw one sample of a step and put the flags to it, without a vote: what a calibration needs."""
+        race = _Race(role, situation, role.vote.start(situation), drawn=sample + 1)
+        ways = role.ways(situation) if callable(role.ways) else role.ways
+        way = _way(role, ways, sample)
+        [answer] = await self._ask(race, [(sample, way)])
+        way.sampler.release([f"{situation.step}~{role.name}#{sample}"])
+        if answer.stop is Stop.ERROR:
+            return Candidate(sample=sample, action=Action(text="", valid=False), generation=answer)
+        return _candidate(race, sample, answer, role.parse or parse or _as_text)
+
     async def _undecided(self, race: _Race, parse: Callable[[str], Action] | None) -> Decision:
         role, leader = race.role, race.votes.leader
         if race.dead:
@@ -233,7 +248,7 @@ class Decider:
         """Draw ``wanted`` samples and count them in order; return whether a model answered."""
         first, race.drawn = race.drawn, race.drawn + wanted
         numbers = range(first, first + wanted)
-        pairs = [(number, ways[min(number, len(ways) - 1)]) for number in numbers]
+        pairs = [(number, _way(race.role, ways, number)) for number in numbers]
         answers = await self._ask(race, pairs)
         alive = False
         for (number, way), answer in zip(pairs, answers, strict=True):
@@ -341,7 +356,7 @@ class Decider:
         role, situation = race.role, race.situation
         ways = role.ways(situation) if callable(role.ways) else role.ways
         for number in range(race.drawn):
-            way = ways[min(number, len(ways) - 1)]
+            way = _way(role, ways, number)
             session = f"{situation.step}~{role.name}#{number}"
             if (
                 isinstance(way.context, History)
@@ -376,6 +391,10 @@ def _remote(sampler: Sampler | AsyncSampler) -> AsyncSampler | None:
     return cast("AsyncSampler", sampler) if _ASYNC[kind] else None
 
 
+def _way(role: Role, ways: Sequence[Way], number: int) -> Way:
+    return ways[number % len(ways) if role.cycle else min(number, len(ways) - 1)]
+
+
 async def _one(way: Way, request: Request) -> Generation:
     try:
         return await cast("AsyncSampler", way.sampler).sample_one(request, way.sampling)
@@ -401,7 +420,9 @@ def _candidate(race: _Race, number: int, answer: Generation, read: Callable[[str
     name = "parse"
     try:
         action = Action(text=answer.text, calls=answer.calls) if answer.calls else read(answer.text)
-        candidate = Candidate(sample=number, action=action, generation=answer, key=race.role.key(action))
+        candidate = Candidate(
+            sample=number, action=action, generation=answer, key=race.role.key(action, answer.text)
+        )
         for flag in race.role.flags:
             name = flag.name
             reason = flag(candidate, race.situation)
