@@ -15,6 +15,7 @@ from rich.table import Table
 
 from everystep.app.flags import parse
 from everystep.app.reading import trace_of
+from everystep.app.run_reading import is_run
 from everystep.core.errors import ConfigError
 from everystep.core.records import Trajectory
 from everystep.core.trace import Trace
@@ -23,16 +24,22 @@ from everystep.run.folder import PAGE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """What a run did: its curve, or one episode step by step."""
+    """What a run did. A training: its curve, or one episode step by step. The run of a task: totals, first and last steps, or one step."""
 
     run: tyro.conf.Positional[Path]
     """A run's folder or a journal."""
+    follow: bool = False
+    """Print what happens as it happens, also while another process runs it."""
     episode: str | None = None
-    """Print the steps of this episode."""
+    """Training: print the steps of this episode."""
     failed: bool = False
-    """List failed episodes of the last iteration."""
+    """Training: list failed episodes of the last iteration."""
+    step: int | None = None
+    """Run of a task: print the step with this number, with its votes, discarded answers and attempts."""
+    steps: int = 5
+    """Run of a task: how many of the first and of the last steps are printed."""
     json: bool = False
-    """Print the numbers of every iteration, one JSON object a line."""
+    """Print JSON: the numbers of every iteration, one object a line; the totals of a run, or the step."""
 
 
 COLUMNS = (
@@ -48,6 +55,16 @@ COLUMNS = (
 def show(words: Sequence[str]) -> int:
     """Print a run."""
     asked = parse(Show, words, command="show")
+    if asked.follow:
+        from everystep.app.following import follow
+
+        return follow(asked.run)
+    if is_run(asked.run):
+        from everystep.app.showing_run import show_run
+
+        _only_for("a training", {"--episode": asked.episode, "--failed": asked.failed})
+        return show_run(asked.run, step=asked.step, steps=asked.steps, as_json=asked.json)
+    _only_for("the run of a task", {"--step": asked.step})
     trace = trace_of(asked.run)
     if asked.json:
         for row in trace.metrics:
@@ -63,6 +80,13 @@ def show(words: Sequence[str]) -> int:
     else:
         _curve(trace)
     return 0
+
+
+def _only_for(what: str, options: dict[str, object]) -> None:
+    """Refuse options that mean nothing here."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise ConfigError(f"{name} is for {what}; this is not one.")
 
 
 def _curve(trace: Trace) -> None:

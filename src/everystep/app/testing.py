@@ -17,7 +17,7 @@ from everystep.learn.setup import loaded, setup_of
 from everystep.models.local import LocalSampler
 from everystep.recipes.catalog import recipe
 from everystep.run.breakdown import by_tag
-from everystep.run.folder import open_run
+from everystep.run.folder import TRAIN, open_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +42,9 @@ def evaluate(words: Sequence[str]) -> int:
     """Test and print the rates with their 95 % intervals."""
     asked = parse(Ask, words, command="eval")
     folder = open_run(asked.run)
+    stored = folder.config_of(TRAIN)
     if asked.model is None and not folder.model.exists():
         raise ConfigError(f"run {str(asked.run)!r} is not finished: `everystep resume {asked.run}` first.")
-    stored = folder.config()
     config = checked(
         recipe(stored["recipe"]).Config, stored["options"], source=str(asked.run / "config.json")
     )

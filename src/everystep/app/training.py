@@ -1,4 +1,4 @@
-"""``everystep train`` and ``everystep resume``."""
+"""``everystep train``, and going on with a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from everystep.app.flags import checked, from_toml, parse
 from everystep.core.errors import ConfigError, EverystepError
 from everystep.core.protocols import Logger
 from everystep.recipes.catalog import RECIPES, Recipe, recipe
-from everystep.run.folder import RunFolder, create, open_run
+from everystep.run.folder import RunFolder, create
 from everystep.run.journal import repair
 
 C = TypeVar("C")
@@ -92,35 +92,15 @@ def train(words: Sequence[str]) -> int:
         raise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resume:
-    """Go on with a run from its last checkpoint."""
-
-    run: tyro.conf.Positional[Path]
-    """The run's folder."""
-    json: bool = False
-    """Print one JSON object a line instead of the progress."""
-    quiet: bool = False
-    """Print nothing but the end."""
-    threads: int | None = None
-    """Threads for torch."""
-
-
-def resume(words: Sequence[str]) -> int:
-    """Go on with a run."""
-    asked = parse(Resume, words, command="resume")
-    folder = open_run(asked.run)
+def resume_training(folder: RunFolder, output: Output) -> int:
+    """Go on with a training from its last checkpoint."""
     stored = folder.config()
     if stored.get("recipe") not in RECIPES:
         raise ConfigError(
-            f"{str(asked.run)!r} was made by recipe {stored.get('recipe')!r}, which is not known here."
+            f"{str(folder.path)!r} was made by recipe {stored.get('recipe')!r}, which is not known here."
         )
     chosen = recipe(stored["recipe"])
-    config = checked(chosen.Config, stored["options"], source=str(asked.run / "config.json"))
-    if RECIPES[stored["recipe"]].verb == "reproduce":
-        from everystep.app.reproducing import run_study
-
-        return run_study(stored["recipe"], config, folder, quiet=asked.quiet)
+    config = checked(chosen.Config, stored["options"], source=str(folder.path / "config.json"))
     if folder.journal.exists():
         repaired = repair(folder.journal)
         if repaired.damaged is not None:
@@ -128,7 +108,7 @@ def resume(words: Sequence[str]) -> int:
                 f"everystep: the journal was damaged; its {repaired.last} readable events were kept, and the damaged "
                 f"file is now {str(repaired.damaged)!r}.\n"
             )
-    return _run(chosen, config, folder, Output(json=asked.json, quiet=asked.quiet, threads=asked.threads))
+    return _run(chosen, config, folder, output)
 
 
 def _run(chosen: Recipe, config: Any, folder: RunFolder, output: Output) -> int:

@@ -1,7 +1,7 @@
 """A run's folder: its config, its journal, its checkpoints and what is made from them.
 
-``config.json`` names the recipe and its options, ``journal.sqlite`` holds every event, ``checkpoints/``
-the last finished iterations, ``model/`` the final weights.
+``config.json`` names the kind of run and its options, ``journal.sqlite`` holds every event. A training has ``checkpoints/`` with
+the last finished iterations and ``model/`` with the final weights; a run of a task has ``approvals.sqlite`` where it asks somebody.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everystep.core.errors import StoreError
+from everystep.core.errors import ConfigError, StoreError
 
 CONFIG = "config.json"
 JOURNAL = "journal.sqlite"
@@ -22,6 +22,10 @@ MODEL = "model"
 CHECKPOINTS = "checkpoints"
 START = "start"
 STATE = "state.json"
+TRAIN = "train"
+RUN = "run"
+KINDS = (TRAIN, RUN)
+"""What a folder can hold: a training with a recipe, or the run of a task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +50,21 @@ class RunFolder:
         return self.path / MODEL
 
     def config(self) -> dict[str, Any]:
-        """Return the stored config: ``recipe``, ``version`` and ``options``."""
-        config = read_json(self.path / CONFIG)
-        if not isinstance(config.get("recipe"), str) or not isinstance(config.get("options"), dict):
+        """Return the stored config: ``kind``, ``version``, ``options``, and the ``recipe`` of a training."""
+        config = {"kind": TRAIN, **read_json(self.path / CONFIG)}
+        named = config["kind"] == RUN or isinstance(config.get("recipe"), str)
+        if config["kind"] not in KINDS or not named or not isinstance(config.get("options"), dict):
             raise StoreError(
                 f"{str(self.path / CONFIG)!r} should name a recipe and its options. Restore the file, or start a new run."
             )
+        return config
+
+    def config_of(self, kind: str) -> dict[str, Any]:
+        """Return the stored config of a run of this kind; ``ConfigError`` for one of another kind."""
+        config = self.config()
+        if config["kind"] != kind:
+            what = {TRAIN: "a training", RUN: "the run of a task"}
+            raise ConfigError(f"{str(self.path)!r} is {what[config['kind']]}; expected {what[kind]}.")
         return config
 
     def checkpoint(self, number: int) -> Path:
@@ -82,15 +95,23 @@ class RunFolder:
             self.path.rmdir()
 
 
-def create(path: Path, *, recipe: str, options: Mapping[str, Any], version: str) -> RunFolder:
-    """Make the folder of a new run; one that holds a run already is never overwritten."""
+def create(
+    path: Path, *, options: Mapping[str, Any], version: str, recipe: str | None = None, **more: Any
+) -> RunFolder:
+    """Make the folder of a new run, a training where a recipe is named; one that holds a run already is never overwritten.
+
+    ``more`` is stored beside the options.
+    """
     if (path / CONFIG).exists():
         raise StoreError(
             f"{str(path)!r} holds a run already. Continue it with `everystep resume {path}`, or choose another folder."
         )
     try:
-        (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        write_json(path / CONFIG, {"recipe": recipe, "version": version, "options": dict(options)})
+        path.mkdir(parents=True, exist_ok=True)
+        if recipe is not None:
+            (path / CHECKPOINTS).mkdir(exist_ok=True)
+        what = {"kind": RUN} if recipe is None else {"recipe": recipe}
+        write_json(path / CONFIG, {**what, "version": version, "options": dict(options), **more})
     except OSError as error:
         raise StoreError(
             f"cannot make the run's folder {str(path)!r}: {error}. Choose another one."
@@ -102,7 +123,7 @@ def open_run(path: Path) -> RunFolder:
     """Open the folder of an existing run."""
     if not (path / CONFIG).is_file():
         raise StoreError(
-            f"{str(path)!r} is not a run: it has no {CONFIG}. Name the folder that `train` printed."
+            f"{str(path)!r} is not a run: it has no {CONFIG}. Name the folder that `train` or `run` printed."
         )
     return RunFolder(path=path)
 
