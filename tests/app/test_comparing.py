@@ -74,7 +74,7 @@ def test_values_may_hold_commas_and_labels_stay_apart() -> None:
         (("grpo", "grpoo:tasks=3"), "Did you mean 'grpo'?"),
         (("grpo", "grpo:learning_rate=1"), "--learning-rates is the sweep"),
         (("grpo", "grpo:warm_updates=1"), "'warm_updates' belongs to the start that all arms share"),
-        (("grpo", "srgpo"), "arms 'grpo' and 'srgpo' act in different worlds: keydoor and keydoor side=4 horizon=16"),
+        (("grpo", "srgpo"), "arms 'grpo' and 'srgpo' act in different worlds: keydoor and keydoor side=4 horizon=14"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_the_arm(arms: tuple[str, ...], expected: str) -> None:

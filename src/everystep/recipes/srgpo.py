@@ -36,21 +36,21 @@ class Config(Training):
 
     environment: str = "keydoor"
     """Where the agent acts; it needs the process reward as a step score."""
-    options: dict[str, Json] = field(default_factory=lambda: {"side": 4, "horizon": 16})
+    options: dict[str, Json] = field(default_factory=lambda: {"side": 4, "horizon": 14})
     """Options of the environment."""
-    demonstration_errors: float = 0.7
+    demonstration_errors: float = 0.35
     """Share of the demonstrator's actions that are not the oracle's: a clumsy teacher leaves room to learn."""
     demonstration_habit: str | None = None
     """What the demonstrator does instead, or how that begins, where that is admissible; none for a random other action."""
-    demonstrations: int = 1500
+    demonstrations: int = 2000
     """Episodes of the environment's oracle to imitate before reinforcement; 0 for none."""
-    turn_updates: int = 400
+    turn_updates: int = 800
     """Updates of the imitation on single turns, which come first: a small model learns to read there."""
     warm_updates: int = 200
     """Updates of the imitation on whole episodes."""
     iterations: int = 40
     """Rounds of reinforcement: roll out, credit, update."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-3
     """Peak learning rate of the reinforcement."""
     tasks: int = 8
     """Fresh tasks an iteration."""
