@@ -222,7 +222,7 @@ def drifted(seed: int, *, away: float) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return confidence, np.array([shift.score(row) for row in x]), (x[:, 0] > 0) != truth
 
 
-def test_the_shift_term_lowers_autonomous_error_under_drift_and_costs_nothing_without() -> None:
+def test_the_shift_term_lowers_autonomous_error_under_drift_and_costs_little_without() -> None:
     gains = {}
     for away in (0.0, 5.0):
         difference = []

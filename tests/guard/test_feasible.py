@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everystep.core.errors import DataError, StoreError
@@ -231,6 +231,7 @@ def test_examples_of_one_kind_teach_nothing() -> None:
 
 
 @given(st.text(), st.text(), st.text(), st.text())
+@settings(deadline=None)
 def test_features_are_bounded_for_any_text(goal: str, seen: str, action: str, after: str) -> None:
     found = features(goal, seen * 50, action * 50, after * 50, 512)
     assert all(0 <= place < 512 and 0 < value <= 1 for place, value in found.items())

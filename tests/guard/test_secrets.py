@@ -107,7 +107,7 @@ def planted(value: str) -> Vault:
 
 
 @given(secrets, texts, texts, st.sampled_from(sorted(forms("abcdef"))))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_no_planted_value_survives_a_scrub(value: str, before: str, after: str, form: str) -> None:
     box = planted(value)
     scrubbed = box.scrub(before + forms(value)[form] + value + after)
@@ -117,6 +117,7 @@ def test_no_planted_value_survives_a_scrub(value: str, before: str, after: str, 
 
 
 @given(st.lists(secrets, min_size=2, max_size=4, unique=True), st.data())
+@settings(deadline=None)
 def test_several_overlapping_secrets(values: list[str], data: st.DataObject) -> None:
     try:
         box = Vault([Secret(name=f"S{i}", value=value) for i, value in enumerate(values)])
@@ -129,6 +130,7 @@ def test_several_overlapping_secrets(values: list[str], data: st.DataObject) -> 
 
 
 @given(texts)
+@settings(deadline=None)
 def test_text_without_secrets_stays_as_it_is(text: str) -> None:
     box = vault("correct horse battery")
     assume(not box.holds(text))
@@ -136,7 +138,7 @@ def test_text_without_secrets_stays_as_it_is(text: str) -> None:
 
 
 @given(records_of(Step), secrets)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_no_planted_value_survives_in_a_record(step: Step, value: str) -> None:
     box = planted(value)
     observation = Observation(
