@@ -425,6 +425,62 @@ class Logger(Protocol):
     def close(self) -> None: ...
 
 
+# --- screens --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """Something on a screen. ``kind`` is button, field, item, switch or text.
+
+    ``text`` is what it shows (a field: what stands in it). ``box`` is left, top, right and bottom in thousandths of the screen.
+    """
+
+    id: str
+    kind: str
+    text: str
+    enabled: bool = True
+    box: tuple[int, int, int, int] = (0, 0, 1000, 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenView:
+    """What a screen shows now. ``focus`` is the id of the field that typing goes to, empty for none."""
+
+    app: str
+    page: str
+    elements: tuple[Element, ...] = ()
+    focus: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gesture:
+    """One thing that a finger or a key does. ``kind`` is tap, hold, type, swipe, back, home or open.
+
+    ``target`` is an element's id, a direction (``up``, ``down``) or an app; ``text`` is what is typed.
+    """
+
+    kind: str
+    target: str = ""
+    text: str = ""
+
+
+class Screen(Protocol):
+    """A device that is operated by its screen: a phone, a desktop, a browser.
+
+    ``do`` performs one gesture and returns why it could not be done, ``None`` where it was.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def apps(self) -> tuple[str, ...]: ...
+
+    def view(self) -> ScreenView: ...
+
+    def do(self, gesture: Gesture) -> str | None: ...
+
+
 # --- worlds: how environments are offered ---------------------------------------------------------
 
 

@@ -30,6 +30,7 @@ for _name, _target, _extra in (
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("procbench", "procbench:ProcBench", None),
+    ("screens", "screens:Screens", None),
     ("stepmath", "stepmath:StepMath", None),
     ("toolchain", "toolchain:ToolChain", None),
 ):
