@@ -24,8 +24,12 @@ class Command:
 
 COMMANDS: Registry[Command] = Registry("command")
 for _name, _target, _summary in (
+    ("run", "running:run", "Run a long task: every step sampled, voted, checked, written down."),
+    ("forecast", "forecasting:foretell", "What a task will take and its chance of success, before it runs."),
+    ("approve", "approving:approve", "Answer what a run asks before a risky act."),
+    ("fork", "running:fork", "Make another run from the middle of one."),
     ("train", "training:train", "Train an agent with a recipe; watch it learn."),
-    ("resume", "training:resume", "Go on with a run that was stopped or killed."),
+    ("resume", "running:resume", "Go on with a run that was stopped, killed or paused."),
     (
         "reproduce",
         "reproducing:reproduce",
@@ -46,7 +50,7 @@ for _name, _target, _summary in (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; return the exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Run a command line; return the exit code: 0 done, 1 failed, 2 wrong use, 3 paused, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -99,7 +103,8 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "start here:  everystep train        trains a small agent on this machine and opens its page's path",
+            "start here:  everystep run          runs a long task on this machine with a model that errs, and votes its errors away",
+            "             everystep train        trains a small agent on this machine and opens its page's path",
         )
     )
 

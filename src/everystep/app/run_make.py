@@ -24,7 +24,7 @@ from everystep.app.run_view import Aside, JsonView, RunView
 from everystep.core.acts import Permit, Risk
 from everystep.core.budget import Budget
 from everystep.core.errors import ConfigError
-from everystep.core.protocols import Environment, Gate, Oracle, Outside, Sampling
+from everystep.core.protocols import Environment, Gate, Oracle, Outside, Request, Sampling
 from everystep.core.records import Action, Task
 from everystep.core.trace import Kind
 from everystep.environments.catalog import world
@@ -78,14 +78,15 @@ class Made:
             one()
 
 
-def make(options: RunOptions) -> Made:
-    """Build world, model and plan from options; everything that is wrong with them is said here, before anything is written."""
+def make(options: RunOptions, *, answer: Callable[[Request], str] | None = None) -> Made:
+    """Build world, model and plan from options; everything that is wrong with them is said here, before anything is written.
+
+    ``answer`` stands in for what the environment's oracle says.
+    """
     environment, task = _world(options)
     made_closers: list[Callable[[], object]] = [environment.close]
-    answer = None
-    if isinstance(environment, Oracle):
-        oracle = environment
-        answer = lambda _: oracle.oracle()  # noqa: E731
+    if answer is None and isinstance(environment, Oracle):
+        answer = _asked_of(environment)
     limits = budget_of(options.budget)
     model = model_of(options.model, answer=answer, seed=options.seed, key=options.key)
     way = _way(options, model, limits)
@@ -154,6 +155,10 @@ def runner_of(made: Made, folder: RunFolder, journal: Journal, view: RunView | J
     holder.append(runner)
     planner.decider = runner.decider
     return runner
+
+
+def _asked_of(oracle: Oracle) -> Callable[[Request], str]:
+    return lambda _: oracle.oracle()
 
 
 # --- the parts ------------------------------------------------------------------------------------
