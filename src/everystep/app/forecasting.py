@@ -24,7 +24,7 @@ from everystep.app.run_options import RunOptions, price_of, task_of
 from everystep.app.run_reading import run_of, totals
 from everystep.core.codec import encode
 from everystep.core.errors import ConfigError
-from everystep.core.protocols import Candidate, Generation, Oracle, Request, Situation, Snapshots
+from everystep.core.protocols import Candidate, Environment, Generation, Oracle, Request, Situation, Snapshots
 from everystep.core.records import Action, Json, Step, Stop, Task
 from everystep.core.trace import Kind
 from everystep.environments.catalog import world
@@ -183,10 +183,7 @@ def _sights(asked: Ask) -> tuple[int | None, list[_Sight]]:
         size = chosen.size(split)
         if size is not None and index + number >= size:
             break
-        count = 0
-        for count, sight in enumerate(
-            _way(chosen, chosen.task(split, index + number), number, window.steps), 1
-        ):
+        for sight in _way(chosen, chosen.task(split, index + number), number, window.steps):
             if len(kept) < asked.states:
                 kept.append((seen, sight))
             elif (place := random.randrange(seen + 1)) < asked.states:
@@ -195,7 +192,7 @@ def _sights(asked: Ask) -> tuple[int | None, list[_Sight]]:
             if seen >= asked.walk:
                 break
         if number == 0 and seen < asked.walk:
-            length = count
+            length = seen
         if seen >= min(asked.states, asked.walk):
             break
     return length, [sight for _, sight in sorted(kept, key=lambda one: one[0])]
@@ -203,8 +200,9 @@ def _sights(asked: Ask) -> tuple[int | None, list[_Sight]]:
 
 def _way(chosen: Any, task: Task, number: int, steps: int) -> Iterator[_Sight]:
     """Yield the states of one task on the oracle's way."""
-    environment = chosen.make()
-    if not isinstance(environment, Oracle):
+    environment: Environment = chosen.make()
+    oracle = environment if isinstance(environment, Oracle) else None
+    if oracle is None:
         raise ConfigError(
             f"environment {chosen.name!r} does not know the way, so nobody can say what is right. Run the task with votes, "
             "then: everystep forecast RUN."
@@ -215,7 +213,7 @@ def _way(chosen: Any, task: Task, number: int, steps: int) -> Iterator[_Sight]:
     observation = environment.reset(task)
     index = 0
     while True:
-        right = environment.oracle()
+        right = oracle.oracle()
         situation = Situation(
             run="forecast",
             task=task,
