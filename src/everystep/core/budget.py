@@ -10,6 +10,7 @@ from itertools import count
 from everystep.core.errors import BudgetError, ConfigError, did_you_mean
 
 RESOURCES = frozenset({"steps", "calls", "tokens", "seconds", "usd"})
+_ENDLESS = float("inf")
 _ROUNDING = 1e-9  # three times 0.1 fits into 0.3
 
 
@@ -48,16 +49,11 @@ class Budget:
         self._held: dict[int, dict[str, float]] = {}
         self._numbers: Iterator[int] = count(1) if parent is None else parent._numbers
         self._guard: threading.RLock = threading.RLock() if parent is None else parent._guard
+        self._chain: tuple[Budget, ...] = (self,) if parent is None else (self, *parent._chain)
 
     def child(self, limits: Mapping[str, float]) -> Budget:
         """Return a budget inside this one."""
         return Budget(limits, parent=self)
-
-    def _chain(self) -> Iterator[Budget]:
-        budget: Budget | None = self
-        while budget is not None:
-            yield budget
-            budget = budget.parent
 
     def used(self, resource: str) -> float:
         """Return what was settled."""
@@ -70,11 +66,13 @@ class Budget:
 
     def left(self, resource: str) -> float:
         """Return what can still be reserved here, parents included; infinite without a limit."""
+        least = _ENDLESS
         with self._guard:
-            return min(
-                budget.limits.get(resource, float("inf")) - budget.used(resource) - budget.held(resource)
-                for budget in self._chain()
-            )
+            for budget in self._chain:
+                limit = budget.limits.get(resource)
+                if limit is not None:
+                    least = min(least, limit - budget.used(resource) - budget.held(resource))
+        return least
 
     def reserve(self, amounts: Mapping[str, float]) -> tuple[int, ...]:
         """Hold ``amounts`` in this budget and its parents; return the ticket to settle with."""
@@ -82,13 +80,13 @@ class Budget:
         with self._guard:
             for name, amount in amounts.items():
                 left = self.left(name)
-                if amount > left + _ROUNDING * abs(left):
+                if left < _ENDLESS and amount > left + _ROUNDING * abs(left):
                     raise BudgetError(
                         f"budget for {name!r} is spent: {left} left, {float(amount)} asked. "
                         "Raise the limit or stop here."
                     )
             ticket = []
-            for budget in self._chain():
+            for budget in self._chain:
                 number = next(self._numbers)
                 budget._held[number] = {name: float(amount) for name, amount in amounts.items()}
                 ticket.append(number)
@@ -98,15 +96,13 @@ class Budget:
         """Book what was used and give the rest of the reservation back. A ticket settles once."""
         _check(used)
         with self._guard:
-            chain = list(self._chain())
-            if len(chain) != len(ticket) or any(
-                n not in one._held for one, n in zip(chain, ticket, strict=True)
-            ):
+            pairs = tuple(zip(self._chain, ticket, strict=False))
+            if len(ticket) != len(self._chain) or any([n not in one._held for one, n in pairs]):
                 raise BudgetError(
                     f"reservation {ticket!r} is not open here: it was settled before, or belongs to another "
                     "budget. Settle each ticket once, where it was reserved."
                 )
-            for budget, number in zip(chain, ticket, strict=True):
+            for budget, number in pairs:
                 del budget._held[number]
                 for name, amount in used.items():
                     budget._used[name] = budget._used.get(name, 0.0) + amount

@@ -323,6 +323,17 @@ class Gate(Protocol):
     async def permit(self, situation: Situation, action: Action, effect: Effect) -> Permission: ...
 
 
+@runtime_checkable
+class Trusts(Protocol):
+    """A gate whose trust follows how checked acts turned out. Its state goes into checkpoints."""
+
+    def outcome(self, good: bool) -> None: ...
+
+    def dump(self) -> Json: ...
+
+    def load(self, state: Json) -> None: ...
+
+
 class Recall(Protocol):
     """What memory has to say about a situation, best first."""
 

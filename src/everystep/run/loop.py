@@ -20,7 +20,15 @@ from everystep.core.acts import ApprovalRequest, Effect, Permission, action_dige
 from everystep.core.budget import Budget
 from everystep.core.codec import encode
 from everystep.core.errors import BudgetError, ToolError, WorldError
-from everystep.core.protocols import Candidate, Environment, Generation, Outside, Situation, Transition
+from everystep.core.protocols import (
+    Candidate,
+    Environment,
+    Generation,
+    Outside,
+    Situation,
+    Transition,
+    Trusts,
+)
 from everystep.core.records import Action, End, Observation, Step, Stop, Task, Verdict
 from everystep.core.trace import Kind
 from everystep.run.course import MAIN, Course, Place
@@ -66,6 +74,7 @@ class Runner:
         self.course = Course(
             run=run, task=task, environment=environment, window=_window(parts.operator), digest=parts.digest
         )
+        self.trusts = parts.gate if isinstance(parts.gate, Trusts) else None
         self.halt: Over | None = None
         self._clock = clock
         self._clocked = clock()
@@ -150,7 +159,9 @@ class Runner:
         """Take steps for one node until it is done; return whether it was."""
         while not place.complete:
             if self.course.steps % _BREATH == 0:
-                await asyncio.sleep(0)  # where nothing is waited for, signals, timers and a live view need a turn
+                await asyncio.sleep(
+                    0
+                )  # where nothing is waited for, signals, timers and a live view need a turn
             if place.max_steps is not None and place.index >= place.max_steps:
                 place.why = f"not complete after {place.max_steps} steps"
                 return False
@@ -275,7 +286,7 @@ class Runner:
         permission: Permission,
     ) -> Over:
         """Journal the question that the run waits with; going on asks about this action and no other."""
-        request = ApprovalRequest(
+        request = permission.request or ApprovalRequest(
             id=situation.step,
             run=self.course.run,
             step=situation.step,
@@ -369,6 +380,8 @@ class Runner:
         for verifier in parts.verifiers:
             verdict = await verifier.check(situation, action, transition)
             verdicts.append((Kind.VERDICT, verdict))
+            if self.trusts is not None and verdict.score is not None:
+                self.trusts.outcome(not fails(verifier, verdict))
             failed = verdict if failed is None and fails(verifier, verdict) else failed
         if parts.complete is not None and not place.atomic:
             verdict = await parts.complete.check(situation, action, transition)

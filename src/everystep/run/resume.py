@@ -47,6 +47,8 @@ async def take_up(runner: Runner) -> None:
     if checkpoint is not None:
         course.load(checkpoint.body)
         after = checkpoint.seq
+        if runner.trusts is not None and "trust" in checkpoint.body:
+            runner.trusts.load(checkpoint.body["trust"])
     if runner.plan is not None:
         edits = [decode(Edit, event.body) for event in journal.events(kinds={Kind.PLAN})]
         runner.plan = Plan.rebuilt(edits)
@@ -163,7 +165,11 @@ def _verdict(runner: Runner, verdict: Verdict, seen: _Seen) -> None:
         if parts.complete is not None and verdict.judge == parts.complete.name:
             place.complete = place.complete or not fails(parts.complete, verdict)
         for verifier in parts.verifiers:
-            if verdict.judge == verifier.name and fails(verifier, verdict) and not place.feedback:
+            if verdict.judge != verifier.name or verdict.score is None:
+                continue
+            if runner.trusts is not None:
+                runner.trusts.outcome(not fails(verifier, verdict))
+            if fails(verifier, verdict) and not place.feedback:
                 place.feedback, place.failed = verdict.reason or UNMET, seen.streak + 1
 
 
