@@ -419,11 +419,9 @@ class Runner:
 
     def checkpoint(self) -> None:
         """Write down where the run stands, so that going on need not read what came before."""
-        body = {
-            **self.course.dump(),
-            "planned": self.plan is not None,
-            "seconds": self.budget.used("seconds"),
-        }
+        body = {**self.course.dump(), "seconds": self.budget.used("seconds")}
+        if self.trusts is not None:
+            body["trust"] = self.trusts.dump()
         self.journal.append(Kind.CHECKPOINT, body)
 
     def _tell(self, operation: str, key: str, *, started: bool, **facts: Any) -> None:

@@ -157,20 +157,20 @@ def _attempt(course: Course, body: Mapping[str, Any]) -> None:
 
 def _verdict(runner: Runner, verdict: Verdict, seen: _Seen) -> None:
     """Take a stored verdict into account as when it was given."""
-    parts = runner.parts
+    parts, judged = runner.parts, None
+    for verifier in parts.verifiers:
+        if verdict.judge == verifier.name and verdict.score is not None:
+            judged = fails(verifier, verdict)
+    if runner.trusts is not None and judged is not None:
+        runner.trusts.outcome(not judged)
     for target in verdict.targets:
         place = runner.course.places.get(target.rpartition("/")[0])
         if place is None or target != runner.course.last:
             continue
         if parts.complete is not None and verdict.judge == parts.complete.name:
             place.complete = place.complete or not fails(parts.complete, verdict)
-        for verifier in parts.verifiers:
-            if verdict.judge != verifier.name or verdict.score is None:
-                continue
-            if runner.trusts is not None:
-                runner.trusts.outcome(not fails(verifier, verdict))
-            if fails(verifier, verdict) and not place.feedback:
-                place.feedback, place.failed = verdict.reason or UNMET, seen.streak + 1
+        if judged and not place.feedback:
+            place.feedback, place.failed = verdict.reason or UNMET, seen.streak + 1
 
 
 def _place(runner: Runner, name: str) -> Place:
