@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from everystep.core.errors import StoreError
 from everystep.core.protocols import Recall, Situation
 from everystep.core.records import Observation, Task
-from everystep.evolve.memory import LONGEST, Item, Memory, Remembered, Sort, match_of, note
+from everystep.evolve.memory import LONGEST, MOST_ROWS, MOST_WORDS, Item, Memory, Sort
+from everystep.evolve.recall import Remembered, note
 
 
 def situation(goal: str, run: str = "r1", seen: str = "") -> Situation:
@@ -151,11 +152,34 @@ def test_the_syntax_of_queries_has_no_power(query: str) -> None:
 
 
 def test_queries_and_texts_are_bounded() -> None:
-    assert match_of(" ".join(f"w{n}" for n in range(500))).count(" OR ") == 47
     with Memory.open() as memory:
+        memory.write(tip(" ".join(f"w{n}" for n in range(500))))
+        assert len(memory._rarest([f"w{n}" for n in range(500)])) == MOST_WORDS
         kept = memory.get(memory.write(tip("y" * 1_000_000)))
         assert kept is not None
         assert len(kept.text) == LONGEST
+
+
+def test_common_words_are_not_looked_for_where_rare_ones_do() -> None:
+    """A search touches a bounded number of items, however many have the common words."""
+    with Memory.open() as memory:
+        for number in range(30):
+            memory.write(tip(f"open the door {number}"))
+        memory._db.execute("UPDATE counts SET items = ? WHERE word IN ('the', 'open')", (MOST_ROWS + 1,))
+        assert memory._rarest(["open", "the", "17", "door"]) == ["17", "door"]
+        assert memory._rarest(["open", "the"]) == ["open"]
+        assert memory.search("open the door 17", k=1)[0].item.text == "open the door 17"
+
+
+def test_the_counts_of_words_are_those_of_the_items() -> None:
+    with Memory.open() as memory:
+        names = [memory.write(tip(f"doors open {number} open")) for number in range(3)]
+        memory.write(Item(kind=Sort.TIP, id=names[0], text="windows open"))
+        memory.forget(names[1])
+        memory.write(note(situation("x"), "doors", time=0.0))
+        memory.forget_run("r1")
+        counts = dict(memory._db.execute("SELECT word, items FROM counts WHERE items != 0"))
+    assert counts == {"door": 1, "open": 2, "2": 1, "window": 1}
 
 
 # --- recall --------------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
+from unicodedata import combining, normalize
 
 from everystep.core.codec import dumps
 from everystep.core.errors import StoreError
-from everystep.core.protocols import Situation
 from everystep.core.records import Json
 
 VERSION = 1
@@ -27,9 +27,11 @@ LONGEST = 16_000
 """Characters that an item's text is cut to."""
 MOST_WORDS = 48
 """Different words of a query that are looked for."""
+MOST_ROWS = 500
+"""Items that the common words of a query may bring in: rarer words come first, so a search costs the same in a large memory."""
 
 _WORD = re.compile(r"\w+")
-_RECALLED = 4_096
+_ENDING = re.compile(r"(?:ies|ing|ed|es|s|e|y)$")
 
 
 class Sort(StrEnum):
@@ -120,6 +122,7 @@ class Memory:
         text = _clean(item.text)
         name = _clean(item.id) or _name(item.kind, text, item.run)
         data = json.dumps(json.loads(dumps(dict(item.data))))  # ASCII: any text can be stored
+        before = self._db.execute("SELECT text FROM items WHERE id = ?", (name,)).fetchone()
         row = (
             name,
             item.kind.value,
@@ -138,7 +141,34 @@ class Memory:
                 "run = excluded.run, step = excluded.step, time = excluded.time",
                 row,
             )
+            if before is None or before[0] != text:
+                self._count(text, 1)
+                self._count(before[0] if before else "", -1)
         return name
+
+    def _count(self, text: str, change: int) -> None:
+        words = [(word, change, change) for word in sorted({_stem(word) for word in _words(text)})]
+        self._db.executemany(
+            "INSERT INTO counts (word, items) VALUES (?, ?) ON CONFLICT (word) DO UPDATE SET items = items + ?",
+            words,
+        )
+
+    def _rarest(self, words: Sequence[str]) -> list[str]:
+        """Return the words to look for: the rarest first, as many as bring in a bounded number of items, and one at least."""
+        counts: dict[str, int] = {}
+        for word in words:
+            row = self._db.execute("SELECT items FROM counts WHERE word = ?", (_stem(word),)).fetchone()
+            counts[word] = row[0] if row is not None else 0
+        chosen: list[str] = []
+        rows = 0
+        for word in sorted((word for word in words if counts[word] > 0), key=counts.__getitem__):
+            rows += counts[word]
+            if chosen and rows > MOST_ROWS:
+                break
+            chosen.append(word)
+        chosen += [word for word in words if counts[word] == 0]  # the index may know another form of them
+        del chosen[MOST_WORDS:]
+        return chosen
 
     def get(self, name: str) -> Item | None:
         """Return the item with this id, ``None`` where there is none."""
@@ -162,14 +192,14 @@ class Memory:
 
         The query is plain text: no letter in it has a special meaning. Notes of all runs are searched; say so in ``only`` to keep to one.
         """
-        wanted = match_of(query)
+        wanted = match_of(self._rarest(_words(query)))
         if not wanted or k < 1:
             return []
-        rows = self._db.execute(_FOUND, {"wanted": wanted, "kinds": _listed(kinds)})
+        rows = self._db.execute("SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank", (wanted,))
         found: list[Hit] = []
-        for *columns, score in rows:
-            item = _item(columns)
-            if only is None or only(item):
+        for number, score in rows:
+            item = _item(self._db.execute("SELECT * FROM items WHERE number = ?", (number,)).fetchone())
+            if (not kinds or item.kind in kinds) and (only is None or only(item)):
                 found.append(Hit(item=item, score=score))
                 if len(found) == k:
                     break
@@ -179,13 +209,22 @@ class Memory:
     def forget(self, name: str) -> bool:
         """Remove the item with this id; say whether there was one."""
         with self._db:
-            return self._db.execute("DELETE FROM items WHERE id = ?", (_clean(name),)).rowcount > 0
+            return self._remove([_clean(name)]) > 0
+
+    def _remove(self, names: Sequence[str]) -> int:
+        removed = 0
+        for name in names:
+            row = self._db.execute("DELETE FROM items WHERE id = ? RETURNING text", (name,)).fetchone()
+            if row is not None:
+                self._count(row[0], -1)
+                removed += 1
+        return removed
 
     def forget_run(self, run: str, kinds: Sequence[Sort] = (Sort.NOTE,)) -> int:
         """Remove what one run left, by default its notes; return how many items that were."""
         with self._db:
-            gone = self._db.execute(_GONE, {"run": _clean(run), "kinds": _listed(kinds)})
-            return gone.rowcount
+            rows = self._db.execute(_LEFT, {"run": _clean(run), "kinds": _listed(kinds)}).fetchall()
+            return self._remove([name for (name,) in rows])
 
     def credit(self, names: Sequence[str], *, helped: bool) -> None:
         """Count one more use of each item, and whether it ended well."""
@@ -196,85 +235,52 @@ class Memory:
             )
 
 
-class Remembered:
-    """What a memory has to say about a situation: the ``Recall`` of a run.
+def match_of(words: Sequence[str]) -> str:
+    """Return the FTS5 expression that looks for any of the words; each is quoted, so none has a special meaning.
 
-    Up to ``k`` items of ``kinds``, each cut to ``chars`` characters; notes only of the same run. The rank is the BM25 value times
-    ``(1 + helped) / (1 + used)``: what was recalled in runs that failed falls behind.
+    >>> match_of(["apple", "or", "near"])
+    '"apple" OR "or" OR "near"'
     """
-
-    def __init__(
-        self,
-        memory: Memory,
-        *,
-        k: int = 4,
-        kinds: Sequence[Sort] = (Sort.NOTE, Sort.TIP, Sort.EPISODE, Sort.FACT),
-        chars: int = 400,
-    ) -> None:
-        self.memory, self.k, self.kinds, self.chars = memory, k, tuple(kinds), chars
-        self._recalled: dict[str, dict[str, None]] = {}
-
-    def recall(self, situation: Situation) -> tuple[str, ...]:
-        """Return the best texts for the goal and what is seen now, best first."""
-
-        def fits(item: Item) -> bool:
-            return item.kind is not Sort.NOTE or item.run == situation.run
-
-        query = f"{situation.goal or situation.task.instruction}\n{situation.observation.text}"
-        hits = self.memory.search(query, 4 * self.k, kinds=self.kinds, only=fits)
-        hits.sort(key=lambda hit: -hit.score * (1 + hit.item.helped) / (1 + hit.item.used))
-        chosen = hits[: self.k]
-        recalled = self._recalled.setdefault(situation.run, {})
-        for hit in chosen:
-            if len(recalled) < _RECALLED:
-                recalled[hit.item.id] = None
-        return tuple(f"{hit.item.kind}: {_line(hit.item.text, self.chars)}" for hit in chosen)
-
-    def settle(self, run: str, *, helped: bool) -> None:
-        """Count the use of everything that was recalled in ``run``, once it is known how it went."""
-        self.memory.credit(tuple(self._recalled.pop(run, {})), helped=helped)
+    return " OR ".join(f'"{word}"' for word in words)
 
 
-def match_of(query: str) -> str:
-    """Return the FTS5 expression for the words of a text: each is quoted, one of them is enough.
+def _words(text: str) -> list[str]:
+    """Return the different words of a text in small letters, in order."""
+    return list(dict.fromkeys(word.lower() for word in _WORD.findall(_clean(text))))
 
-    >>> match_of('apple" OR kind:* NEAR(')
-    '"apple" OR "or" OR "kind" OR "near"'
-    """
-    words = dict.fromkeys(word.lower() for word in _WORD.findall(_clean(query)))
-    return " OR ".join(f'"{word}"' for word in list(words)[:MOST_WORDS])
+
+def _stem(word: str) -> str:
+    """Return a word without accents and ending: what the words are counted by, to know which are rare."""
+    if not word.isascii():
+        word = "".join(letter for letter in normalize("NFKD", word) if not combining(letter))
+    return _ENDING.sub("", word) if len(word) > 4 else word
 
 
 # In these queries an empty list of kinds means all of them.
 _ALL = """
-SELECT * FROM items WHERE json_array_length(:kinds) = 0 OR kind IN (SELECT value FROM json_each(:kinds)) ORDER BY rowid
+SELECT * FROM items WHERE json_array_length(:kinds) = 0 OR kind IN (SELECT value FROM json_each(:kinds)) ORDER BY number
 """
-_FOUND = """
-SELECT items.*, -bm25(words) FROM words JOIN items ON items.rowid = words.rowid
-WHERE words MATCH :wanted AND (json_array_length(:kinds) = 0 OR items.kind IN (SELECT value FROM json_each(:kinds)))
-ORDER BY bm25(words), items.rowid
-"""
-_GONE = """
-DELETE FROM items
-WHERE run = :run AND (json_array_length(:kinds) = 0 OR kind IN (SELECT value FROM json_each(:kinds)))
+_LEFT = """
+SELECT id FROM items WHERE run = :run AND (json_array_length(:kinds) = 0 OR kind IN (SELECT value FROM json_each(:kinds)))
 """
 _SCHEMA = """
 BEGIN;
 CREATE TABLE items (
-    id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL, run TEXT NOT NULL, step TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL, run TEXT NOT NULL, step TEXT NOT NULL,
     time REAL NOT NULL, used INTEGER NOT NULL, helped INTEGER NOT NULL
 );
+CREATE TABLE counts (word TEXT PRIMARY KEY, items INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX items_run ON items (run);
-CREATE VIRTUAL TABLE words USING fts5 (text, content = 'items', tokenize = 'porter unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE words USING fts5 (text, content = 'items', content_rowid = 'number', tokenize = 'porter unicode61 remove_diacritics 2');
 CREATE TRIGGER items_new AFTER INSERT ON items BEGIN
-    INSERT INTO words (rowid, text) VALUES (new.rowid, new.text);
+    INSERT INTO words (rowid, text) VALUES (new.number, new.text);
 END;
 CREATE TRIGGER items_gone AFTER DELETE ON items BEGIN
-    INSERT INTO words (words, rowid, text) VALUES ('delete', old.rowid, old.text);
+    INSERT INTO words (words, rowid, text) VALUES ('delete', old.number, old.text);
 END;
 CREATE TRIGGER items_changed AFTER UPDATE OF text ON items BEGIN
-    INSERT INTO words (words, rowid, text) VALUES ('delete', old.rowid, old.text);
-    INSERT INTO words (rowid, text) VALUES (new.rowid, new.text);
+    INSERT INTO words (words, rowid, text) VALUES ('delete', old.number, old.text);
+    INSERT INTO words (rowid, text) VALUES (new.number, new.text);
 END;
 PRAGMA user_version = 1;
 COMMIT;
@@ -299,7 +305,7 @@ def _listed(kinds: Sequence[Sort]) -> str:
 
 
 def _item(row: Sequence[object]) -> Item:
-    name, kind, text, data, run, step, time, used, helped = row
+    _, name, kind, text, data, run, step, time, used, helped = row
     try:
         return Item(
             id=str(name),
@@ -324,13 +330,3 @@ def _name(kind: Sort, text: str, run: str) -> str:
 def _clean(text: str) -> str:
     """Return text that SQLite and UTF-8 can hold: bounded, without NUL and lone surrogates."""
     return text[:LONGEST].replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _line(text: str, chars: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= chars else f"{line[: chars - 4]} ..."
-
-
-def note(situation: Situation, text: str, *, time: float) -> Item:
-    """Return a note of this run and step."""
-    return Item(kind=Sort.NOTE, text=text, run=situation.run, step=situation.step, time=time)
