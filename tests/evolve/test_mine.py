@@ -12,10 +12,11 @@ from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling, Transition
 from everystep.core.records import Action, End, Observation, Step, Task, Trajectory
 from everystep.environments.household import Household
+from everystep.evolve.library import SkillLibrary
 from everystep.evolve.memory import Memory
 from everystep.evolve.mine import mine
 from everystep.evolve.shapes import Ends, text_tokens, tokens_of
-from everystep.evolve.skills import Skill, SkillLibrary, SkillStep, applies, covers, run_skill
+from everystep.evolve.skills import Skill, SkillStep, applies, covers, run_skill
 from everystep.evolve.trial import learn_skills, verify_skill
 from everystep.run.demonstrate import demonstrator
 from everystep.run.hosts import LocalHosts

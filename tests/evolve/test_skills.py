@@ -6,10 +6,10 @@ from everystep.core.codec import decode, dumps, encode, loads
 from everystep.core.errors import ConfigError, DataError
 from everystep.core.records import Observation, Task
 from everystep.environments.household import Household
+from everystep.evolve.library import SkillLibrary
 from everystep.evolve.memory import Memory, Sort
 from everystep.evolve.skills import (
     Skill,
-    SkillLibrary,
     SkillStep,
     Trial,
     applies,
