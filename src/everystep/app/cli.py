@@ -41,6 +41,8 @@ for _name, _target, _summary in (
     ("show", "showing:show", "What a run did, in the terminal."),
     ("view", "showing:view", "Write the run's page: curves, episodes, why each step got its credit."),
     ("export", "exporting:exporting", "Write a run's trajectories for other tools."),
+    ("serve", "serving:serve", "Everystep as an MCP server: run, inspect, approve, resume."),
+    ("serve-screens", "serving:serve_screens", "A screen as an MCP server: gestures, or whole tasks in private."),
     ("recipes", "listing:recipes", "The recipes."),
     ("environments", "listing:environments", "The environments; --check tests one against the contract."),
     ("estimators", "listing:estimators", "The credit methods."),

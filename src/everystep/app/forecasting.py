@@ -20,7 +20,7 @@ from everystep.app.progress import clock_text
 from everystep.app.reading import journal_of
 from everystep.app.run_lines import amount, line
 from everystep.app.run_make import Made, make
-from everystep.app.run_options import RunOptions, price_of, task_of
+from everystep.app.run_options import RunOptions, price_of, task_of, view_of
 from everystep.app.run_reading import run_of, totals
 from everystep.core.codec import encode
 from everystep.core.errors import ConfigError
@@ -114,7 +114,7 @@ def foretell(words: Sequence[str]) -> int:
         raise ConfigError("--states, --answers and --walk must be 1 or more.")
     length, sights = _sights(asked)
     table = {one.situation.step: one.right for one in sights}
-    made = make(_options(asked), answer=lambda request: table[_step_of(request)])
+    made = make(_options(asked), Path(), answer=lambda request: table[_step_of(request)])
     try:
         begun = time.monotonic()
         tallies = asyncio.run(_probed(asked, made, sights))
@@ -171,7 +171,7 @@ def _sights(asked: Ask) -> tuple[int | None, list[_Sight]]:
     """Walk the oracle's way and keep some of its states, all with the same chance; return the first task's length too."""
     chosen = world(asked.environment, **asked.options)
     split, index = task_of(asked.task)
-    window = make(_options(asked)).way.context
+    window = view_of(asked.view)
     if not isinstance(window, Window):
         raise ConfigError(
             f"--view {asked.view}: a forecast needs a window, since each state stands for itself."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from everystep.app.run_lines import line
 from everystep.app.run_models import Chosen, model_of
@@ -25,7 +26,7 @@ from everystep.core.acts import Permit, Risk
 from everystep.core.budget import Budget
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Environment, Gate, Oracle, Outside, Request, Sampling
-from everystep.core.records import Action, Task
+from everystep.core.records import Action, Json, Task
 from everystep.core.trace import Kind
 from everystep.environments.catalog import world
 from everystep.guard.approval import Approver
@@ -40,10 +41,24 @@ from everystep.run.loop import Runner
 from everystep.run.parts import Bounds, Parts
 from everystep.run.plan import Plan
 
+ANSWER = "answer"
+"""The call of a set of tools that gives the result."""
 FINISHED = "done:"
 """How a model says in free text that the goal of its plan node is reached: this word, then the result."""
 
+_DONE = f"When what stands after 'Now:' is reached, answer: {FINISHED} RESULT"
 _ASK_ALL = dict.fromkeys(Risk, ((0.0, Permit.ASK),))
+
+
+@runtime_checkable
+class Calls(Protocol):
+    """An environment whose actions are calls of tools."""
+
+    @property
+    def schemas(self) -> Sequence[Mapping[str, Json]]: ...
+
+    @property
+    def manual(self) -> str: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,19 +93,28 @@ class Made:
             one()
 
 
-def make(options: RunOptions, *, answer: Callable[[Request], str] | None = None) -> Made:
+def make(options: RunOptions, place: Path, *, answer: Callable[[Request], str] | None = None) -> Made:
     """Build world, model and plan from options; everything that is wrong with them is said here, before anything is written.
 
-    ``answer`` stands in for what the environment's oracle says.
+    ``place`` is the run's folder, which need not exist yet. ``answer`` stands in for what the environment's oracle says.
     """
-    environment, task = _world(options)
+    environment, task = _world(options, place)
     made_closers: list[Callable[[], object]] = [environment.close]
     if answer is None and isinstance(environment, Oracle):
         answer = _asked_of(environment)
     limits = budget_of(options.budget)
-    model = model_of(options.model, answer=answer, seed=options.seed, key=options.key)
-    way = _way(options, model, limits)
+    box = environment if isinstance(environment, Calls) else None
+    model = model_of(
+        options.model,
+        answer=answer,
+        seed=options.seed,
+        key=options.key,
+        tools=() if box is None else tuple(box.schemas),
+    )
     plan, asks = plan_of(options.plan)
+    free = plan is not None and not model.scripted and box is None
+    manual = "" if box is None or options.model.startswith("chat:") else box.manual
+    way = _way(options, model, limits, _DONE if free else manual)
     if asks and model.scripted:
         raise ConfigError(
             f"--plan ask: --model {options.model} cannot write a plan. Name a local or chat model."
@@ -103,7 +127,6 @@ def make(options: RunOptions, *, answer: Callable[[Request], str] | None = None)
             f"--approve {options.approve}: acts in a simulated environment carry no risk, so nobody would be asked. "
             "Add --ask every."
         )
-    free = plan is not None and not model.scripted
     role = Role(
         name="agent",
         ways=(way,),
@@ -132,14 +155,13 @@ def runner_of(made: Made, folder: RunFolder, journal: Journal, view: RunView | J
     options = made.options
     holder: list[Runner] = []
     planner = AskedPlanner(ways=(replace(made.way, context=PlanView(), sampling=_long(made.way.sampling)),))
-    free = made.plan is not None and not made.model.scripted
     parts = Parts(
         operator=made.role,
         complete=None if made.plan is None else Reached(plan=lambda: holder[0].plan),
         gate=_gate(made, folder, journal, view),
         planner=planner if made.asks_plan else None,
         in_doubt=options.in_doubt,
-        finish=_finished if free else None,
+        finish=_finish_of(made),
     )
     runner = Runner(
         run=folder.path.resolve().name,
@@ -164,9 +186,9 @@ def _asked_of(oracle: Oracle) -> Callable[[Request], str]:
 # --- the parts ------------------------------------------------------------------------------------
 
 
-def _world(options: RunOptions) -> tuple[Environment, Task]:
+def _world(options: RunOptions, place: Path) -> tuple[Environment, Task]:
     if options.tools:
-        return _toolbox(options)
+        return _toolbox(options, place)
     chosen = world(options.environment, **options.options)
     split, index = task_of(options.task)
     task = chosen.task(split, index)
@@ -175,19 +197,25 @@ def _world(options: RunOptions) -> tuple[Environment, Task]:
     return chosen.make(), task
 
 
-def _toolbox(options: RunOptions) -> tuple[Environment, Task]:
+def _toolbox(options: RunOptions, place: Path) -> tuple[Environment, Task]:
     if not options.text:
         raise ConfigError("--tools needs a task in words: everystep run 'what to do' --tools ...")
-    if options.options or options.task != RunOptions().task:
-        raise ConfigError("--tools takes the place of an environment; leave --options and --task out.")
-    raise ConfigError("--tools: there are no tools in this version.")
+    usual = RunOptions()
+    if options.options or (options.task, options.environment) != (usual.task, usual.environment):
+        raise ConfigError(
+            "--tools takes the place of an environment; leave --environment, --options and --task out."
+        )
+    from everystep.app.run_tools import toolbox_of  # pydantic
+
+    box = toolbox_of(options.tools, place, max_steps=options.max_steps)
+    return box, Task(id="tools", instruction=options.text, environment="tools")
 
 
 def _usual_vote(model: Chosen) -> str:
     return "ahead:3" if model.scripted else "single"
 
 
-def _way(options: RunOptions, model: Chosen, limits: dict[str, float]) -> Way:
+def _way(options: RunOptions, model: Chosen, limits: dict[str, float], manual: str) -> Way:
     if model.scripted and (
         options.temperature is not None or options.max_tokens is not None or options.price
     ):
@@ -197,6 +225,7 @@ def _way(options: RunOptions, model: Chosen, limits: dict[str, float]) -> Way:
     if "usd" in limits and options.price is None:
         raise ConfigError("--budget usd needs --price, or nothing is ever counted.")
     context = view_of(options.view or ("history" if model.trained else "window:8"))
+    context = replace(context, system=manual)
     if isinstance(context, History) and not _forks(model):
         raise ConfigError(
             f"--view history: --model {options.model} cannot continue one conversation in several ways. Use window:8."
@@ -215,6 +244,21 @@ def _forks(model: Chosen) -> bool:
 def _long(sampling: Sampling) -> Sampling:
     """A plan is longer than an action."""
     return replace(sampling, max_tokens=max(2000, sampling.max_tokens))
+
+
+def _finish_of(made: Made) -> Callable[[Action], str | None] | None:
+    """A step of a plan ends with an answer where there are tools, with ``done: result`` where a model writes freely."""
+    if made.plan is None:
+        return None
+    if isinstance(made.environment, Calls):
+        return _answered
+    return _finished if made.role.parse is not None else None
+
+
+def _answered(action: Action) -> str | None:
+    if len(action.calls) == 1 and action.calls[0].name == ANSWER:
+        return str(action.calls[0].arguments.get(ANSWER, ""))
+    return None
 
 
 def _finished(action: Action) -> str | None:

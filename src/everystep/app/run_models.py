@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from runpy import run_path
+from typing import Any
 from urllib.parse import urlsplit
 
 from everystep.app.run_options import number, only, split_spec
@@ -15,7 +17,7 @@ from everystep.core.records import Json
 from everystep.models.scripted import Noisy, Scripted
 from everystep.run.folder import CONFIG, TRAIN, open_run
 
-KNOWN = ("oracle", "noisy", "random", "local", "smollm", "chat")
+KNOWN = ("oracle", "noisy", "random", "script", "local", "smollm", "chat")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,6 +52,8 @@ def model_of(
         return _chat(spec, rest, key, tools)
     if name == "local":
         return _local(argument)
+    if name == "script":
+        return Chosen(sampler=Scripted(_script(argument), policy="script"), scripted=True)
     only(more, ("correlated",) if name == "noisy" else (), spec, "model")
     if name == "smollm":
         from everystep.models.smollm import NAME
@@ -79,6 +83,26 @@ def corrupted(request: Request, right: str, random: Random) -> str:
     words = right.split()
     gone = random.randrange(len(words)) if words else 0
     return " ".join(words[:gone] + words[gone + 1 :]) or "?"
+
+
+def _script(path: str) -> Callable[[Request], str]:
+    """Return the function ``answer(text, seed)`` of a Python file, asked with the last message."""
+    if not path:
+        raise ConfigError("--model script: which? script:FILE.py, which defines answer(text, seed) -> str.")
+    answer = python_file(Path(path)).get("answer")
+    if not callable(answer):
+        raise ConfigError(f"{path!r} defines no function answer(text, seed).")
+    return lambda request: str(answer(request.messages[-1].content, request.seed))
+
+
+def python_file(path: Path) -> dict[str, Any]:
+    """Run a Python file that the user names, and return what it defines."""
+    try:
+        return run_path(str(path))
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error}.") from None
+    except Exception as error:  # somebody's file
+        raise ConfigError(f"{str(path)!r} raised {type(error).__name__}: {error}") from error
 
 
 def _any_admissible(request: Request) -> str:

@@ -34,10 +34,12 @@ class RunOptions:
     task: str = "train:0"
     """Which of the environment's tasks: SPLIT:INDEX."""
     tools: tuple[str, ...] = ()
-    """Act with these tools instead of an environment: names (shell python files web) or a Python file of functions."""
+    """Act with these tools instead of an environment: python, shell (both in a sandbox without network), files:FOLDER (or files:FOLDER:write), or
+    Python files, whose public functions, or whose list TOOLS, are the tools."""
     model: str = "noisy:0.1"
     """Who decides. oracle: the environment's own solver. noisy:0.1: it, wrong in 10 % of the answers (noisy:0.1,correlated=0.05:
-    at 5 % of the states always in the same way). random: any admissible action. local:FOLDER: a checkpoint, or the folder of a training. smollm:
+    where it errs, at 5 % of the states always in the same way). random: any admissible action. script:FILE.py: a
+    function answer(text, seed) of yours. local:FOLDER: a checkpoint, or the folder of a training. smollm:
     SmolLM2-135M. chat:MODEL@URL: an OpenAI-compatible endpoint."""
     key: str | None = None
     """Name of the environment variable with the endpoint's key; by default OPENAI_API_KEY, and none for an endpoint on this machine."""

@@ -68,9 +68,9 @@ def run(words: Sequence[str]) -> int:
     """Run a task."""
     asked = parse(Run, words, command="run", default=Run(options=RunOptions(), output=Output()))
     options, output = asked.options, asked.output
-    made = make(options)
+    where = output.out or free_folder(f"run-{'tools' if options.tools else options.environment}")
+    made = make(options, where)
     try:
-        where = output.out or free_folder(f"run-{'tools' if options.tools else options.environment}")
         folder = create(where, options=stored(options), version=__version__)
         body = {"command": RUN, "version": __version__, "options": stored(options)}
         try:
@@ -237,7 +237,7 @@ def go_on(folder: RunFolder, changes: dict[str, Any], output: Output) -> int:
         changes = {**changes, "budget": _merged(before.budget, changes["budget"])}
     options = checked(RunOptions, {**stored(before), **changes}, source="the new options")
     _refuse_finished(folder, options)
-    made = make(options)
+    made = make(options, folder.path)
     try:
         with ToldJournal.open(folder.journal) as journal:
             if changes:
@@ -333,7 +333,7 @@ def fork(words: Sequence[str]) -> int:
     if "budget" in changes:
         changes["budget"] = _merged(before.budget, changes["budget"])
     options = checked(RunOptions, {**stored(before), **changes}, source="the new options")
-    make(options).close()
+    make(options, asked.out).close()
     step = step_at(folder.journal, asked.at)
     copy = create(
         asked.out,

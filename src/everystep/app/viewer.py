@@ -1,4 +1,5 @@
-"""One self-contained HTML page of a run: learning curves, episodes, and why each step got its credit.
+"""One self-contained HTML page of a run. A training: learning curves, episodes, and why each step got its credit. The run of a task: its
+plan as a graph, votes, discarded answers, approvals, costs.
 
 The page works from disk without a network. Its data is gzip in base64, so nothing that a model wrote
 can end up as markup; scripts put it on the page as text only, and a content security policy allows the page's own
@@ -19,6 +20,9 @@ from typing import Any
 
 from everystep.app.page_data import page_data
 from everystep.app.page_reasons import explainer
+from everystep.app.page_run import run_page_data
+from everystep.app.reading import journal_of
+from everystep.app.run_reading import is_run
 from everystep.core.errors import StoreError
 from everystep.core.trace import Trace
 from everystep.run.folder import JOURNAL, MODEL, open_run
@@ -27,8 +31,17 @@ from everystep.run.journal import Journal
 SIZE_LIMIT = 8_000_000
 """Bytes that a page should stay below; it holds fewer episodes if it would not."""
 
-_SCRIPTS = ("uplot/uPlot.iife.min.js", "base.js", "overview.js", "episodes.js", "episode.js", "main.js")
-_STYLES = ("uplot/uPlot.min.css", "page.css")
+_SCRIPTS = (
+    "uplot/uPlot.iife.min.js",
+    "base.js",
+    "overview.js",
+    "episodes.js",
+    "episode.js",
+    "plan.js",
+    "run.js",
+    "main.js",
+)
+_STYLES = ("uplot/uPlot.min.css", "page.css", "run.css")
 
 
 def write_page(
@@ -43,11 +56,14 @@ def write_page(
 
     ``source`` is a run's folder, a journal, or a trace in memory. ``estimator`` names the credit method that
     explains each step, in its ``variant``; ``None`` takes the one that the run was trained with, or the credit that is stored in the
-    journal. The page holds the steps of at most ``episodes`` episodes, in whole groups, and says so. All episodes are in its table.
+    journal. The page holds the steps of at most ``episodes`` episodes, in whole groups, and says so. All episodes are in its table. For the run
+    of a task these options do not apply.
 
     Raises ``StoreError`` if the source cannot be read or the page cannot be written, ``ConfigError`` for an
     unknown estimator.
     """
+    if isinstance(source, Path) and is_run(source):
+        return _written(html_page(_run_data(source)), out)
     name, trace, config, word = _read(source)
     explain = explainer(estimator, variant, config={**trace.run, **config})
     while True:
@@ -56,6 +72,19 @@ def write_page(
         if len(page) <= SIZE_LIMIT or episodes <= 1:
             break
         episodes = max(1, int(0.9 * data["stored"] * SIZE_LIMIT / len(page)))
+    return _written(page, out)
+
+
+def _run_data(source: Path) -> dict[str, Any]:
+    """Return the data of the page of a task's run."""
+    config = open_run(source).config() if source.is_dir() else {}
+    file = journal_of(source)
+    name = file.resolve().parent.name if file.name == JOURNAL else file.stem
+    with Journal.read(file) as journal:
+        return run_page_data(journal, name=name, config=config)
+
+
+def _written(page: bytes, out: Path) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh = out.with_name(f"{out.name}.new")

@@ -1,7 +1,7 @@
 // Read the embedded data, then show the view that the address names.
 
-const VIEWS = { overview, episodes, episode };
-const TABS = [["overview", "Overview"], ["episodes", "Episodes"], ["episode", "Episode"]];
+const TRAINING = { views: { overview, episodes, episode }, tabs: [["overview", "Overview"], ["episodes", "Episodes"], ["episode", "Episode"]] };
+const RUN = { views: { overview: runOverview, plan: planView, steps: runSteps }, tabs: [["overview", "Overview"], ["plan", "Plan"], ["steps", "Steps"]] };
 
 async function unpacked(text) {
   if (text.startsWith("{")) return JSON.parse(text);
@@ -16,6 +16,7 @@ async function unpacked(text) {
 
 // The file holds columns and lists; the views want them by id, by group, and ready to search.
 function prepared(data) {
+  if (data.kind === "run") return { ...data, ...RUN };
   const { fields, rows } = data.index;
   const index = rows.map((values) => {
     const row = Object.fromEntries(fields.map((name, at) => [name, values[at]]));
@@ -29,7 +30,7 @@ function prepared(data) {
   const groups = new Map();
   for (const row of index) groups.set(row.group, [...(groups.get(row.group) ?? []), row]);
   return {
-    ...data, index, groups, plain: false,
+    ...data, ...TRAINING, index, groups, plain: false,
     byId: new Map(index.map((row) => [row.id, row])),
     episodes: new Map(data.episodes.map((one) => [one.id, one])),
     order: index.filter((row) => row.stored).map((row) => row.id),
@@ -61,16 +62,16 @@ function membersOf(all) {
 
 function show(page) {
   const current = state();
-  const name = current.episode ? "episode" : current.view in VIEWS && current.view !== "episode" ? current.view : "overview";
+  const name = current.episode && page.views.episode ? "episode" : Object.hasOwn(page.views, current.view ?? "") && current.view !== "episode" ? current.view : "overview";
   const main = document.getElementById("main");
   if (name === "episode") page.recent = current.episode;
-  document.getElementById("tabs").replaceChildren(...TABS.map(([view, title]) => {
+  document.getElementById("tabs").replaceChildren(...page.tabs.map(([view, title]) => {
     const values = view === "episode" ? { episode: page.recent ?? page.order[0] } : { view };
     return h("a", { href: address(values), "aria-current": view === name ? "page" : null }, title);
   }));
   document.getElementById("tip").hidden = true;
   const { view, ...rest } = current;
-  main.replaceChildren(...[VIEWS[name](page, rest)].flat(Infinity).filter(Boolean));
+  main.replaceChildren(...[page.views[name](page, rest)].flat(Infinity).filter(Boolean));
   if (page.shown !== `${name} ${current.episode ?? ""}`) scrollTo(0, 0);
   page.shown = `${name} ${current.episode ?? ""}`;
   for (const here of main.querySelectorAll("[aria-current=step], .bar.here")) centre(here);
@@ -90,6 +91,12 @@ function keys(page, event) {
   if (typing || event.altKey || event.ctrlKey || event.metaKey) return;
   const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   const current = state();
+  if (by && page.kind === "run" && current.view === "steps") {
+    const some = stepsOf(page, current);
+    const to = some[Math.max(0, some.findIndex((step) => step.id === current.step)) + by];
+    if (to) { event.preventDefault(); go({ ...current, step: to.id }); }
+    return;
+  }
   if (!by || !current.episode) return;
   const steps = page.episodes.get(current.episode)?.steps ?? [];
   const at = Math.max(0, steps.findIndex((step) => String(step.index) === current.step));

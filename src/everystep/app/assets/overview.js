@@ -162,7 +162,7 @@ function drawCharts() {
       bands,
       scales: { x: { time: false, range: spanOf }, y: { range: curve.wide && curve.share ? [0, 1] : rangeOf } },
       axes: [
-        { ...text, size: 32, incrs: axis === "iteration" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] : undefined, values: (_, ticks) => ticks.map((tick) => number(tick)) },
+        { ...text, size: 32, incrs: axis === "iteration" || axis === "at" ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] : undefined, values: (_, ticks) => ticks.map((tick) => number(tick)) },
         { ...text, size: 56, values: (_, ticks) => ticks.map((tick) => show(tick)) },
       ],
       cursor: { sync: { key: "run" }, points: { size: 7 }, drag: { x: true, y: false } },
