@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from everystep.app.arms import options_of, read_arm
+from everystep.app.arms import OF_THE_PROTOCOL, OF_THE_START, options_of, read_arm
 from everystep.app.cli import main
 from everystep.app.comparing import Ask, Plan, plan_of
 from everystep.core.errors import ConfigError
+from everystep.learn.config import Training
 from everystep.run.folder import open_run
 
 
@@ -81,6 +83,11 @@ def test_a_mistake_names_the_arm(arms: tuple[str, ...], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         planned(*arms, environment="keydoor")
     assert expected in str(caught.value)
+
+
+def test_what_makes_the_start_are_options_that_exist() -> None:
+    assert {*OF_THE_START, *OF_THE_PROTOCOL} <= {f.name for f in fields(Training)}
+    assert read_arm("matchtir:turn_weight=1").label() == "matchtir (turn_weight=1)"
 
 
 def test_what_the_comparison_sets_cannot_be_set() -> None:

@@ -16,8 +16,12 @@ from everystep.recipes.catalog import recipe
 
 OF_THE_PROTOCOL = ("seed", "learning_rate", "match_rms")
 """Options that the comparison itself sets."""
-OF_THE_START = ("model", "demonstration", "turn_", "warm_")
-"""What the names of the options begin with that make the common start."""
+OF_THE_START = (
+    "model",
+    *("demonstrations", "demonstration_errors", "demonstration_habit"),
+    *(f"{stage}_{name}" for stage in ("turn", "warm") for name in ("updates", "batch", "learning_rate")),
+)
+"""Options that make the common start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ def read_arm(text: str) -> Arm:
     except ValueError as error:
         raise ConfigError(f"arm {text!r}: {error}.") from None
     for key in own:
-        if key.startswith(OF_THE_START):
+        if key in OF_THE_START:
             raise ConfigError(
                 f"arm {text!r}: {key!r} belongs to the start that all arms share. Give it to --set."
             )
