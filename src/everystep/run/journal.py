@@ -15,9 +15,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -333,6 +335,21 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def scratch() -> Iterator[Journal]:
+    """Yield a journal that is deleted at the end: for short runs of which only the outcome counts.
+
+    >>> with scratch() as journal:
+    ...     journal.append(Kind.METRICS, {"success": 1.0})
+    2
+    """
+    with (
+        TemporaryDirectory(prefix="everystep-") as folder,
+        Journal.create(Path(folder) / "journal.sqlite", {}) as journal,
+    ):
+        yield journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
