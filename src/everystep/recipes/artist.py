@@ -6,17 +6,19 @@ and deeper tool use on harder tasks.
 No code of the authors was found. From secondary texts: reasoning, calls, tool output and answer stand in one row of tokens; the
 advantage is GRPO's; tool output is masked; the reward is the plain sum of answer, format and tool execution. From
 memory only: tool execution as the share of calls that succeed. Ours: tool output is out of length normalisation and divergence
-too; a trajectory without calls gets 0 for execution; the world, ToolChain, with operands too long to reckon, a shown
-table, and answers that can be chosen at any time, one of ``answers`` right. A tool's result stands in a tool message
-after the turn that called, since this world runs a call when the turn ends.
+too; a trajectory without calls gets 0 for execution; the world, ToolChain, with a shown table, operands that a tiny model
+does not reckon, and answers that can be chosen at any time, one of ``answers`` right. A tool's result stands in a tool message
+after the turn that called, since this world runs a call when the turn ends. The teacher has the skill and lacks the
+strategy: it copies results without fault, but mostly guesses where it should call.
 Left out: prompts, the 7B and 14B models; function-calling cases (BFCL, FTRL) come with their worlds.
 
     everystep train artist                          the published way
     everystep train artist --no-mask-tool-output    tool output trained as if the model had written it
-    everystep train artist --options tools=false ... the agent must answer at once (all options: docs/recipes/artist.md)
+    everystep compare artist artist:options.tools=false     no tools: the agent must answer at once
 
-Measured (seed 0, 77 s of processor time, 256 held-out tasks): sampled 12 % untrained, 14 % after imitation, 19 % at the end; greedy 12 %,
-21 %, 22 %. That is below a guess (25 %): it calls more tools, but does not yet use what they say. More: docs/recipes/artist.md.
+Measured (docs/recipes/artist.md): the default command, seed 0, 121 s, 256 held-out tasks: sampled 12 % untrained, 32 % after imitation, 87 % at the
+end; greedy 12 %, 21 %, 90 %. Five paired seeds, end: no tools 0.248 [0.223, 0.273], output trained 0.730 [0.660, 0.778], output masked
+0.832 [0.780, 0.871]; mask against no mask +0.102 [0.064, 0.131].
 """
 
 from __future__ import annotations
