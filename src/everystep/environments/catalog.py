@@ -33,6 +33,7 @@ for _name, _target, _extra in (
     ("screens", "screens:Screens", None),
     ("stepmath", "stepmath:StepMath", None),
     ("toolchain", "toolchain:ToolChain", None),
+    ("workbench", "workbench:Workbench", None),
 ):
     WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", extra=_extra))
 

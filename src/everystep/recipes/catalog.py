@@ -45,11 +45,10 @@ for _name, _system, _summary in (
 ):
     RECIPES.add(_name, Entry(module=f"everystep.recipes.{_name}", system=_system, summary=_summary))
 for _name, _system, _summary in (
-    (
-        "maker",
-        "S40",
-        "A million dependent steps without an error: votes, red flags, a margin from the forecast.",
-    ),
+    ("maker", "S40", "A million steps without an error: votes, red flags, a margin from the forecast."),
+    ("maker_recursive", "S40", "MAKER's recursive variant: decompose, judge, solve, judge; votes at each."),
+    ("agentic_robot", "S36", "The standard action procedure: plan, act, verify every few steps, recover."),
+    ("being_0", "S25", "A slow planner, fast skills, and a connector that knows what a skill needs."),
 ):
     RECIPES.add(
         _name,
