@@ -22,7 +22,7 @@ from everystep.app.approving import is_live
 from everystep.app.flags import checked
 from everystep.app.run_lines import line
 from everystep.app.run_make import stored
-from everystep.app.run_options import RunOptions
+from everystep.app.run_options import RunOptions, budget_of
 from everystep.app.run_plan import read_linear
 from everystep.app.run_reading import tail, totals
 from everystep.core.acts import Answer, Approval, ApprovalRequest
@@ -177,7 +177,7 @@ class RunDesk:
         state = self.look(run, steps=0).state
         if state in (End.DONE, End.FAILED):
             raise ConfigError(f"run {run!r} is finished: {state}. Start another one.")
-        checked(RunOptions, dict(changes), source="the changes")
+        budget_of(checked(RunOptions, dict(changes), source="the changes").budget)
         self._spawn(run, *(f"--{name.replace('_', '-')}={value}" for name, value in changes.items()))
 
     def _checked(self, options: Mapping[str, Json]) -> RunOptions:
@@ -234,7 +234,7 @@ class RunDesk:
     def names(self) -> list[str]:
         """Return the runs, the newest first."""
         found = [
-            (one.stat().st_mtime, one.name)
+            ((one / CONFIG).stat().st_mtime, one.name)
             for one in self.folder.iterdir()
             if _NAME.fullmatch(one.name) and not one.is_symlink() and (one / CONFIG).is_file()
         ]

@@ -74,6 +74,8 @@ def list_open(path: Path, *, now: float | None = None) -> list[ApprovalRequest]:
     """Return the requests that wait for an answer at ``now`` (seconds since 1970; by default this moment), oldest first."""
     moment = time.time() if now is None else now
     with _opened(path) as file:
+        if file.execute("SELECT 1 FROM sqlite_master WHERE name = 'requests'").fetchone() is None:
+            return []  # the file is just being made
         rows = file.execute(
             "SELECT request FROM requests WHERE taken = 0 AND approval IS NULL AND (expires IS NULL OR expires > ?) "
             "ORDER BY number",
