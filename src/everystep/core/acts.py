@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
-from everystep.core.codec import dumps
+from everystep.core.codec import encode
 from everystep.core.records import Action, Json
 
 
@@ -127,6 +127,9 @@ class Permission:
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def action_digest(action: Action) -> str:
     """Return the hash of what an action does: its calls, or its text where it has none.
 
@@ -137,9 +140,8 @@ def action_digest(action: Action) -> str:
     """
     what: object = action.text
     if action.calls:
-        what = [[call.name, json.loads(dumps(dict(call.arguments)))] for call in action.calls]
-    text = json.dumps(what, sort_keys=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()
+        what = [[call.name, encode(dict(call.arguments))] for call in action.calls]
+    return sha256(_CANONICAL.encode(what).encode()).hexdigest()
 
 
 def idempotency_key(run: str, step: str, digest: str) -> str:

@@ -341,7 +341,7 @@ class Runner:
             transition = self.environment.step(action)
         else:
             transition = await self.act_outside(course.outside, situation.step, action, events)
-            events = [(Kind.FINISHED, {"step": situation.step, "transition": encode(transition)})]
+            events = [(Kind.FINISHED, {"step": situation.step, "transition": transition})]
         self._tell("act", situation.step, started=False, valid=transition.valid, reward=transition.reward)
         return await self.record(place, situation, decision, action, transition, events, before)
 
@@ -350,7 +350,7 @@ class Runner:
     ) -> Transition:
         """Act in two phases: journal that it starts, then do it under its idempotency key."""
         key = idempotency_key(self.course.run, step, action_digest(action))
-        body = {"step": step, "key": key, "action": encode(action)}
+        body = {"step": step, "key": key, "action": action}
         self.journal.append_many([*events, (Kind.STARTED, body)])
         self.course.acting[step] = body
         if not outside.effect(action).repeatable:
