@@ -31,7 +31,7 @@ from everystep.core.protocols import (
 )
 from everystep.core.records import Action, End, Observation, Step, Stop, Task, Verdict
 from everystep.core.trace import Kind
-from everystep.run.course import MAIN, Course, Place
+from everystep.run.course import Course, Place
 from everystep.run.decide import Decider, Decision, Role
 from everystep.run.follow import Follow
 from everystep.run.journal import Journal
@@ -389,7 +389,9 @@ class Runner:
             if failed is None and not fails(parts.complete, verdict):
                 place.complete = True
         undone = failed is not None and before is not None
-        step = _step(course, place, situation, decision, action, transition, parts.operator.name, undone)
+        node = "" if self.plan is None else place.node
+        agent = parts.operator.name
+        step = _step(course, node, situation, decision, action, transition, agent, undone)
         why = "" if failed is None else failed.reason or UNMET
         events += [(Kind.STEP, step), *verdicts]
         if undone:
@@ -431,7 +433,7 @@ class Runner:
 
 def _step(
     course: Course,
-    place: Place,
+    node: str,
     situation: Situation,
     decision: Decision,
     action: Action,
@@ -452,7 +454,7 @@ def _step(
         tokens=chosen.generation.tokens,
         agent=agent,
         stop=chosen.generation.stop,
-        node="" if place.node == MAIN else place.node,
+        node=node,
         cost=decision.cost,
         undone=undone,
     )

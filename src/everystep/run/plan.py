@@ -4,7 +4,7 @@ A linear list, a tree that is branched and pruned, and a graph of steps are spec
 list of edits rebuilds the plan. Nothing scans the plan: an edit costs what it touches, the next ready node O(log n).
 
 Nodes wait only for nodes of their own level (same parent), or for finished ones: so no level can wait for what waits for it,
-and a level can be replanned by itself. A composite is expanded when it is reached and finishes when its children are settled. What is finished stays.
+and a level can be replanned by itself. A composite is expanded when it is reached and finishes when its children are settled, with the result of its last one. What is finished stays.
 """
 
 from __future__ import annotations
@@ -578,6 +578,7 @@ class Plan:
         while spot.node.id and spot.node.composite and spot.children and not spot.open and not spot.failed:
             if spot.status is not Status.RUNNING:
                 return
+            spot.result = self._spots[next(reversed(spot.children))].result
             self._end(spot, Status.DONE)
             self._release(spot)
             spot = self._spots[spot.parent]

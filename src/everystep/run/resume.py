@@ -174,7 +174,7 @@ def _verdict(runner: Runner, verdict: Verdict, seen: _Seen) -> None:
 
 
 def _place(runner: Runner, name: str) -> Place:
-    if runner.plan is None or name == MAIN:
+    if runner.plan is None:
         return runner.course.place(name)
     return place_of(runner.course, runner.plan.node(name))
 
