@@ -27,7 +27,7 @@ from everystep.core.errors import ConfigError, StoreError
 from everystep.core.protocols import Gate, Situation
 from everystep.core.records import Action, Observation, Task, ToolCall
 from everystep.guard.approval import Approver, Callback, always, answered
-from everystep.guard.autonomy import Autonomy, Policy, Trust, check_table, fixed
+from everystep.guard.autonomy import Autonomy, Policy, Trust, check_table, fixed, need_for
 from everystep.guard.mailbox import Mailbox, answer, list_open
 
 SEND = Action(text="", calls=(ToolCall(name="mail", arguments={"to": "a"}),))
@@ -359,3 +359,28 @@ def test_nobody_answered_while_the_run_was_stopped(tmp_path: Path) -> None:
     late = permit(paused(path, watch), Risk.HIGH)
     assert late.approval is not None
     assert late.approval.answer is Answer.TIMEOUT
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=30, max_size=60),
+    st.sampled_from([0, 3]),
+    st.floats(0.1, 0.9),
+)
+def test_a_threshold_for_a_share_of_questions_is_kept_by_the_gate(
+    stream: list[tuple[float, bool]], clean: int, share: float
+) -> None:
+    scores, wrong = [one for one, _ in stream], [bad for _, bad in stream]
+    need = need_for([(scores, wrong)], asked=share, clean=clean)
+
+    def asked(bar: float) -> int:
+        trust, count = Trust(clean=clean), 0
+        for score, mistaken in stream:
+            if trust.read(score) < bar:
+                count += 1
+                if mistaken:
+                    trust.spoil()
+                    trust.read(score)
+        return count
+
+    best = min(abs(asked(bar) / len(stream) - share) for bar in scores)
+    assert abs(asked(need) / len(stream) - share) <= best + 1e-9

@@ -17,6 +17,7 @@ from everystep.guard.drift import (
     Cusum,
     Distance,
     PageHinkley,
+    Scale,
     Shift,
     WatchedVotes,
     disagreement,
@@ -235,3 +236,18 @@ def test_the_shift_term_lowers_autonomous_error_under_drift_and_costs_little_wit
     assert gains[5.0].mean() > 0.05
     assert (gains[5.0] > 0).all()
     assert abs(gains[0.0].mean()) < 0.02
+
+
+@pytest.mark.parametrize("distance", list(Distance))
+def test_a_ratio_keeps_the_order_of_far_contexts_where_percentiles_are_level(distance: Distance) -> None:
+    home = np.random.default_rng(0).normal(size=(200, 3))
+    far = [np.full(3, away) for away in (10.0, 20.0, 40.0)]
+    level = Shift(home, distance=distance)
+    apart = Shift(home, distance=distance, scale=Scale.RATIO)
+    assert [level.score(one) for one in far] == [1.0, 1.0, 1.0]
+    scores = [apart.score(one) for one in far]
+    assert scores == sorted(set(scores))
+    assert 0.5 < scores[0]
+    assert scores[-1] < 1.0
+    assert sum(apart.score(one) == 0.0 for one in home) > 150
+    assert apart.score([float("nan"), 0.0, 0.0]) == 1.0

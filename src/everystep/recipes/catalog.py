@@ -18,12 +18,13 @@ from everystep.run.folder import RunFolder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What a recipe is: its system in the list of systems, one line about it, and the command that runs it."""
+    """What a recipe is: its system in the list of systems, one line about it, the command that runs it, and the pip extra that it needs."""
 
     module: str
     system: str | None
     summary: str
     verb: str = "train"
+    extra: str = "train"
 
 
 class Recipe(Protocol):
@@ -54,6 +55,18 @@ for _name, _system, _summary in (
         _name,
         Entry(module=f"everystep.recipes.{_name}", system=_system, summary=_summary, verb="reproduce"),
     )
+for _name, _system, _extra, _summary in (
+    (
+        "adaptive_autonomy",
+        "S35",
+        "vision,plot",
+        "A person is asked where perception is not reliable: confidence, and how far the images have drifted.",
+    ),
+):
+    _module = f"everystep.recipes.{_name}"
+    RECIPES.add(
+        _name, Entry(module=_module, system=_system, summary=_summary, verb="reproduce", extra=_extra)
+    )
 
 
 def recipe(name: str) -> Recipe:
@@ -65,5 +78,5 @@ def recipe(name: str) -> Recipe:
         if (error.name or "").startswith("everystep"):
             raise
         raise ConfigError(
-            f"recipe {name!r} needs the package {error.name!r}. Install it with: pip install 'everystep[train]'"
+            f"recipe {name!r} needs the package {error.name!r}. Install it with: pip install 'everystep[{entry.extra}]'"
         ) from None
