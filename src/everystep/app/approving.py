@@ -125,7 +125,7 @@ def _what_now(folder: RunFolder) -> str:
 def is_live(folder: RunFolder) -> bool:
     """Whether a process writes to the run's journal now."""
     try:
-        acquire(folder.journal).close()
+        acquire(folder.journal.resolve()).close()
     except StoreError:
         return True
     return False

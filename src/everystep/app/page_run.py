@@ -210,6 +210,9 @@ def _shown(
 # --- steps ----------------------------------------------------------------------------------------
 
 
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
 def _step(one: Seen) -> dict[str, Any]:
     step = one.step
     seen, action = step.get("observation", {}), step.get("action", {})
@@ -243,7 +246,9 @@ def _step(one: Seen) -> dict[str, Any]:
         "approvals": [_approval(event) for event in one.before if event.kind in (Kind.ASKED, Kind.ANSWERED)][:EVIDENCE],
     }  # fmt: skip
     return {
-        key: value for key, value in body.items() if value not in (None, "", [], {}, False) or key == "valid"
+        key: value
+        for key, value in body.items()
+        if key == "valid" or (value is not False and value not in _EMPTY)
     }
 
 

@@ -10,7 +10,7 @@ const BOX = { width: 196, height: 62, across: 22, down: 44, margin: 12 };
 function svg(name, attributes, ...children) {
   const element = document.createElementNS(document.getElementById("ink").namespaceURI, name);
   for (const [key, value] of Object.entries(attributes ?? {})) {
-    if (known(value) && value !== false) element.setAttribute(key, value);
+    if (known(value) && value !== false) element.setAttribute(key, visible(value));
   }
   for (const child of children.flat(Infinity)) {
     if (known(child) && child !== false) element.append(child instanceof Node ? child : document.createTextNode(visible(child)));
