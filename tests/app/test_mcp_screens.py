@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -255,6 +256,14 @@ def test_a_risky_gesture_needs_a_grant_on_the_device(
     assert goals is not None
     assert met(phone.state, goals[0]) is sent
     assert result.structured_content["outcome"] == ("done" if sent else "stopped")
+
+
+def test_progress_comes_with_the_gestures(tmp_path: Path) -> None:
+    phone = Handset(filled(3))
+    *_, heard = talk(phone, local(phone, tmp_path), [("execute_task", {"task": TASK})])
+    told = [int(one) for one in re.findall(r"50 step (\d+)", heard)]
+    assert told == sorted(set(told))
+    assert told[-1] == 6  # five gestures and the last word
 
 
 def test_a_limit_stops_the_agent(tmp_path: Path) -> None:

@@ -218,12 +218,9 @@ async def approve(
     if asked.digest:
         return await _by_person(desk, run, asked, person)
     if answer in ("ask", "list"):
-        told = (
-            ""
-            if answer == "list"
-            else f"This client cannot ask a person. On the server's machine: everystep approve {desk.folder / run}"
-        )
-        return await _open(desk, run, told=told)
+        here = f"On the server's machine: everystep approve {desk.folder / run}"
+        alone = answer == "ask" and not _can_ask(ctx)
+        return await _open(desk, run, told=f"This client cannot ask a person. {here}" if alone else "")
     if answer != "deny" and not desk.allowed.grant:
         raise ToolError(
             "grants come from a person: use answer='ask', or `everystep approve` on the server's machine. Denying is always possible."
@@ -276,6 +273,7 @@ async def _reply(
 
 async def _open(desk: RunDesk, run: str, *, told: str = "") -> ApprovalModel:
     waiting = await _tried(desk.waiting, run)
+    told = told if waiting else "nothing waits for an answer"
     return ApprovalModel(run=run, told=told, waiting=[_request(one) for one in waiting[:20]])
 
 

@@ -225,7 +225,6 @@ class RunDesk:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                cwd=path,
                 start_new_session=True,
             )
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from everystep.core.acts import Effect
 from everystep.core.errors import EverystepError
-from everystep.core.protocols import AsyncSampler, Gate, Gesture, Sampler, Sampling, Screen, ScreenView
+from everystep.core.protocols import (
+    AsyncSampler,
+    Gate,
+    Generation,
+    Gesture,
+    Request,
+    Sampler,
+    Sampling,
+    Screen,
+    ScreenView,
+)
 from everystep.core.records import End, Json, Task
 from everystep.core.trace import Kind
 from everystep.environments.handsets import ScreenTask, unknown_risk, words_of
@@ -74,8 +84,9 @@ class StepByStep:
     ) -> Report:
         """Work on the task until the agent ends it or ``max_steps`` gestures were made."""
         name = _free(self._folder)
+        model = self._sampler(screen, task)
         way = Way(
-            sampler=self._sampler(screen, task),
+            sampler=model if isinstance(model, AsyncSampler) else _Aside(model),
             sampling=self._sampling,
             context=Window(steps=6, system=MANNERS),
         )
@@ -105,6 +116,24 @@ class StepByStep:
             finally:
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
+
+
+class _Aside:
+    """A model that answers in a thread, so that a server goes on answering meanwhile."""
+
+    def __init__(self, inner: Sampler) -> None:
+        self._inner = inner
+
+    @property
+    def policy(self) -> str:
+        return self._inner.policy
+
+    async def sample_one(self, request: Request, sampling: Sampling) -> Generation:
+        [answer] = await asyncio.to_thread(self._inner.sample, [request], sampling)
+        return answer
+
+    def release(self, sessions: Sequence[str]) -> None:
+        self._inner.release(sessions)
 
 
 class _Steps:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import tyro
 import uvicorn
@@ -38,6 +39,7 @@ from everystep.guard.secrets import Vault
 PATH = "/mcp"
 """Where the server listens, under its address."""
 _MOST_BYTES = 1_000_000
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,10 @@ def serve_screens(words: Sequence[str]) -> int:
 
 def screens_of(asked: ServeScreens) -> MCPServer[None]:
     """Return the MCP server that the options describe."""
+    if asked.private and _elsewhere(asked.model):
+        raise ConfigError(
+            f"--private: --model {asked.model} would send what is on the screen to another machine. Name a model on this one."
+        )
     phone = Handset(replace(filled(asked.phone), miss=asked.miss, luck=asked.phone))
     agent = StepByStep(
         lambda screen, task: _agent(asked, phone, task),  # noqa: ARG005 -- the phone is the only screen
@@ -133,6 +139,12 @@ def screens_of(asked: ServeScreens) -> MCPServer[None]:
 
 def _agent(asked: ServeScreens, phone: Handset, task: str) -> Sampler | AsyncSampler:
     return model_of(asked.model, answer=lambda _: specialist(phone, task), key=asked.key).sampler
+
+
+def _elsewhere(model: str) -> bool:
+    """Whether a model is asked at an address of another machine."""
+    name, _, rest = model.partition(":")
+    return name == "chat" and urlsplit(rest.rpartition("@")[2]).hostname not in _HERE
 
 
 # --- transports -----------------------------------------------------------------------------------
