@@ -6,7 +6,7 @@ with gpt-4.1-mini, a margin of 3, each step decided by a micro-agent that sees t
 Certain (paper and released notebook): the prompt's content, the answer (move and next state), the vote on the pair, first-to-ahead-by-k, the red
 flags (length, strict format), the formulas. Ours: the model is ``Stepper``, which follows the prompt's strategy and errs at a stated
 rate, so the *mechanism* is measured, not a language model; hard states and rambling answers imitate correlated errors;
-decorrelation mixes a second prompt, which the paper proposes and does not test.
+decorrelation mixes three wordings of the prompt, which the paper proposes and does not test.
 
     everystep reproduce maker
     everystep reproduce maker --disks 8 --error 0.02
@@ -155,29 +155,29 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
         return forecast(calibrate(found), steps=steps, target=config.target, k=k)
 
     first, bad = look(plain), look(hard)
-    mix = mend({"0": bad, "1": look(hard, wordings=(1,))})
+    mix = mend({"0": bad, "1": look(hard, wordings=(1,)), "2": look(hard, wordings=(2,))}, slots=9)
     mixed = tuple(int(one) for one in mix.ways)
     looked = {
         "one sample": first,
         "voted": first,
         "hard states": bad,
-        "hard states, two wordings": look(hard, wordings=mixed),
+        "hard states, three wordings": look(hard, wordings=mixed),
         "rambling, no flags": look(rambling, flags=False),
         "rambling, flags": look(rambling),
     }
     usual = told(first).used
     margins = dict.fromkeys(looked, usual) | {"one sample": 1}
-    margins["hard states, two wordings"] = told(looked["hard states, two wordings"]).used
+    margins["hard states, three wordings"] = told(looked["hard states, three wordings"]).used
     expected = {name: told(found, margins[name]) for name, found in looked.items()}
 
     def role(name: str, stepper: Stepper, **how: Any) -> Role:
-        return agent(stepper, AheadBy(margins[name]), turn=turn, **how)
+        return agent(stepper, AheadBy(margins[name], cap=1000), turn=turn, **how)
 
     roles = {
         "one sample": role("one sample", plain),
         "voted": role("voted", plain),
         "hard states": role("hard states", hard),
-        "hard states, two wordings": role("hard states, two wordings", hard, wordings=mixed),
+        "hard states, three wordings": role("hard states, three wordings", hard, wordings=mixed),
         "rambling, no flags": role("rambling, no flags", rambling, flags=False),
         "rambling, flags": role("rambling, flags", rambling),
     }

@@ -48,7 +48,7 @@ def mend(
     """Return the mix whose worst state is best, among all cycles of ``slots`` samples; of equals the cheapest.
 
     ``ways`` maps a name to that way's tallies at the same states: the bad ones, and some others so that the mix is not bought
-    with them. The first way is the one that is used now; ``bad`` are by default the states that ``calibrate`` finds weak or silent under it. Rates are shrunk
+    with them. The first way is the one that is used now; ``bad`` are by default the states that ``calibrate`` finds weak or silent under any way (each may have its own). Rates are shrunk
     by one right and one wrong sample (Laplace), so that a few lucky samples do not decide. ``cost`` is the price of a sample by way.
 
     >>> now = [Tally(state="s", right=1, wrong=19), *(Tally(state=str(i), right=20, wrong=0) for i in range(20))]
@@ -60,8 +60,8 @@ def mend(
     names = list(ways)
     _check(names, ways, slots)
     if bad is None:
-        seen = calibrate(ways[names[0]])
-        bad = {*(one.state for one in seen.weak), *seen.silent}
+        seen = [calibrate(ways[name]) for name in names]
+        bad = {state for one in seen for state in (*(weak.state for weak in one.weak), *one.silent)}
     rates = _rates(ways, frozenset(bad))
     prices = [1.0 if cost is None else cost[name] for name in names]
     best: tuple[tuple[float, float, int, tuple[int, ...]], tuple[int, ...]] | None = None
