@@ -247,7 +247,7 @@ def test_a_ratio_keeps_the_order_of_far_contexts_where_percentiles_are_level(dis
     assert [level.score(one) for one in far] == [1.0, 1.0, 1.0]
     scores = [apart.score(one) for one in far]
     assert scores == sorted(set(scores))
-    assert 0.5 < scores[0]
+    assert scores[0] > 0.5
     assert scores[-1] < 1.0
     assert sum(apart.score(one) == 0.0 for one in home) > 150
     assert apart.score([float("nan"), 0.0, 0.0]) == 1.0
