@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -23,7 +25,11 @@ SMALL = Limits(
 )
 
 
-@pytest.fixture(params=BACKENDS, scope="module")
+BEST = "bubblewrap" if shutil.which("bwrap") else "namespaces"
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in BACKENDS if name != BEST]
+
+
+@pytest.fixture(params=[BEST, *OTHERS], scope="module")
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     sandbox = Sandbox(tmp_path_factory.mktemp("probe"), backend=request.param)
     try:
@@ -467,3 +473,40 @@ def test_when_we_are_killed_the_sandbox_dies_too(backend: str, tmp_path: Path) -
             return
         time.sleep(0.02)
     pytest.fail("it lives on")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+def test_an_ordinary_user_has_the_same_walls(backend: str) -> None:
+    python3 = "/usr/bin/python3"
+    told = subprocess.run([python3, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True)
+    if told.stdout != b"True\n":
+        pytest.skip("an ordinary user has no Python 3.11 here")
+    ours = Path(__file__).parents[2] / "src"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(ours, folder / "src", ignore=shutil.ignore_patterns("__pycache__", "data", "assets"))
+        code = f"""
+            import asyncio
+            from pathlib import Path
+            from everystep.tools.sandbox import Limits, Sandbox
+            box = Sandbox(Path({name!r}) / "w" / "s", backend={backend!r}, limits=Limits(processes=9))
+            text = "id -u; cat /etc/shadow {name}/src; mkdir a; echo x > a/b; " + \\
+                "python3 -c 'import os\\nn = 0\\ntry:\\n  while os.fork(): n += 1\\n  os._exit(0)\\nexcept OSError: print(n)'"
+            print(asyncio.run(box.run(("sh", "-s"), given=text.encode())).output.split())
+        """
+        (folder / "w").mkdir()
+        for one in (folder, *folder.rglob("*")):
+            one.chmod(0o755)
+        os.chown(folder / "w", 12345, 12345)
+        done = subprocess.run(
+            [python3, "-c", textwrap.dedent(code)],
+            env={"PYTHONPATH": f"{name}/src", "PATH": os.environ["PATH"]},
+            user=12345,
+            group=12345,
+            extra_groups=(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.startswith("[b'1000', b'"), done.stderr
+        assert int(done.stdout.split("'")[3]) < 9
+        assert (folder / "w" / "s" / "a" / "b").stat().st_uid == 12345

@@ -7,6 +7,7 @@ EXTRAS = {
     "babyai": ("minigrid", "gymnasium"),
     "store": ("pyarrow",),
     "chat": ("httpx",),
+    "tools": ("mcp", "mcp_types", "pydantic", "pydantic_core", "httpx2", "anyio", "bs4", "markdownify", "lxml"),
     "credit": ("scipy",),
     "plot": ("matplotlib", "scipy"),
     "schema": ("jsonschema", "referencing"),

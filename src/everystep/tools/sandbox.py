@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +28,7 @@ BACKENDS = ("bubblewrap", "namespaces")
 """The ways to build the walls, in the order in which they are tried."""
 
 _GONE_S = 20.0
+_TRIAL_S = 20.0
 _INSIDE = 1000
 _NOBODY = 65534
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
@@ -131,7 +132,7 @@ class Sandbox:
             reasons = []
             for name in self._wanted:
                 try:
-                    await self._once(name, ("true",), b"", 10.0, carried=False)
+                    await self._once(name, ("true",), b"", None, trial=True)
                 except ToolError as error:
                     reasons.append(f"{name}: {error}")
                 else:
@@ -146,19 +147,28 @@ class Sandbox:
         return self._backend
 
     async def run(
-        self, program: Sequence[str], *, given: bytes = b"", time_s: float | None = None
+        self,
+        program: Sequence[str],
+        *,
+        given: bytes = b"",
+        keeping: Callable[[], None] | None = None,
     ) -> Outcome:
         """Run ``program`` (a path or a name, and its arguments) with ``given`` as its standard input.
 
-        Raises ``ToolError`` where no backend works, the program does not exist or the folder is too large.
+        ``keeping`` is called after the program has ended by itself, before our folder is changed. Raises ``ToolError`` where no backend works, the program does not exist or the folder is too large.
         """
         async with self._turn:
             name = await self.backend()
-            most = self.limits.time_s if time_s is None else min(time_s, self.limits.time_s)
-            return await self._once(name, tuple(program), given, most, carried=True)
+            return await self._once(name, tuple(program), given, keeping)
 
     async def _once(
-        self, name: str, program: Sequence[str], given: bytes, time_s: float, *, carried: bool
+        self,
+        name: str,
+        program: Sequence[str],
+        given: bytes,
+        keeping: Callable[[], None] | None,
+        *,
+        trial: bool = False,
     ) -> Outcome:
         if sys.platform != "linux":
             raise ToolError(f"needs Linux, and this is {sys.platform!r}.")
@@ -171,7 +181,7 @@ class Sandbox:
             ours = stack.enter_context(os.fdopen(held, "wb"))
             files = [stack.enter_context(os.fdopen(os.memfd_create("x"), "w+b")) for _ in range(3)]
             orders, unpacked, packed = files
-            if carried:
+            if not trial:
                 most, entries = self.limits.scratch_bytes, self.limits.entries
                 await asyncio.to_thread(pack, self.folder, unpacked, most_bytes=most, most_entries=entries)
             else:
@@ -188,7 +198,7 @@ class Sandbox:
                 why, output, errors = await talk(
                     line,
                     given=given,
-                    time_s=time_s,
+                    time_s=_TRIAL_S if trial else self.limits.time_s,
                     most_bytes=self.limits.output_bytes,
                     passed=(orders.fileno(), *numbers.values()),
                 )
@@ -205,11 +215,13 @@ class Sandbox:
                 raise ToolError(f"{said['refused']}. Nothing was run.")
             if "exit" not in said and "signal" not in said:
                 broken = said.get("broken") or errors.decode("utf-8", "replace").strip()[-300:]
-                if carried and "broken" not in said:
+                if not trial and "broken" not in said:
                     return Outcome(ended=Ended.KILLED, status=None, output=output, errors=errors)
                 raise ToolError(f"the sandbox could not be built: {broken or 'it ended at once'}.")
             left_out: tuple[str, ...] = ()
-            if carried:
+            if not trial:
+                if keeping is not None:
+                    keeping()
                 packed.seek(0)
                 left_out = await asyncio.to_thread(unpack, packed, self.folder)
             code = said["exit"] if "exit" in said else -said["signal"]
