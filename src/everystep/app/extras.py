@@ -7,7 +7,10 @@ EXTRAS = {
     "babyai": ("minigrid", "gymnasium"),
     "store": ("pyarrow",),
     "chat": ("httpx",),
-    "tools": ("mcp", "mcp_types", "pydantic", "pydantic_core", "httpx2", "anyio", "bs4", "markdownify", "lxml"),
+    "tools": (
+        *("mcp", "mcp_types", "pydantic", "pydantic_core", "httpx2", "anyio", "uvicorn", "starlette"),
+        *("bs4", "markdownify", "lxml"),
+    ),
     "credit": ("scipy",),
     "plot": ("matplotlib", "scipy"),
     "schema": ("jsonschema", "referencing"),
@@ -17,7 +20,6 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "otel": ("opentelemetry",),
     "ray": ("ray",),
-    "tools": ("mcp", "mcp_types", "uvicorn", "starlette", "pydantic", "anyio"),
 }
 
 
