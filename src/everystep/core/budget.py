@@ -66,29 +66,33 @@ class Budget:
 
     def left(self, resource: str) -> float:
         """Return what can still be reserved here, parents included; infinite without a limit."""
-        least = _ENDLESS
         with self._guard:
-            for budget in self._chain:
-                limit = budget.limits.get(resource)
-                if limit is not None:
-                    least = min(least, limit - budget.used(resource) - budget.held(resource))
+            return self._left(resource)
+
+    def _left(self, resource: str) -> float:
+        least = _ENDLESS
+        for budget in self._chain:
+            limit = budget.limits.get(resource)
+            if limit is not None:
+                least = min(least, limit - budget.used(resource) - budget.held(resource))
         return least
 
     def reserve(self, amounts: Mapping[str, float]) -> tuple[int, ...]:
         """Hold ``amounts`` in this budget and its parents; return the ticket to settle with."""
         _check(amounts)
+        held = {name: float(amount) for name, amount in amounts.items()}
         with self._guard:
-            for name, amount in amounts.items():
-                left = self.left(name)
+            for name, amount in held.items():
+                left = self._left(name)
                 if left < _ENDLESS and amount > left + _ROUNDING * abs(left):
                     raise BudgetError(
-                        f"budget for {name!r} is spent: {left} left, {float(amount)} asked. "
+                        f"budget for {name!r} is spent: {left} left, {amount} asked. "
                         "Raise the limit or stop here."
                     )
             ticket = []
             for budget in self._chain:
                 number = next(self._numbers)
-                budget._held[number] = {name: float(amount) for name, amount in amounts.items()}
+                budget._held[number] = held
                 ticket.append(number)
             return tuple(ticket)
 
@@ -96,16 +100,16 @@ class Budget:
         """Book what was used and give the rest of the reservation back. A ticket settles once."""
         _check(used)
         with self._guard:
-            pairs = tuple(zip(self._chain, ticket, strict=False))
-            if len(ticket) != len(self._chain) or any([n not in one._held for one, n in pairs]):
+            if len(ticket) != len(self._chain) or not all(map(_holds, self._chain, ticket)):
                 raise BudgetError(
                     f"reservation {ticket!r} is not open here: it was settled before, or belongs to another "
                     "budget. Settle each ticket once, where it was reserved."
                 )
-            for budget, number in pairs:
+            for budget, number in zip(self._chain, ticket, strict=True):
                 del budget._held[number]
+                booked = budget._used
                 for name, amount in used.items():
-                    budget._used[name] = budget._used.get(name, 0.0) + amount
+                    booked[name] = booked.get(name, 0.0) + amount
 
     @contextmanager
     def spend(self, amounts: Mapping[str, float]) -> Iterator[dict[str, float]]:
@@ -116,3 +120,7 @@ class Budget:
             yield used
         finally:
             self.settle(ticket, used)
+
+
+def _holds(budget: Budget, number: int) -> bool:
+    return number in budget._held
