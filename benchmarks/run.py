@@ -90,6 +90,11 @@ BENCHMARKS = (
         about="What one more step costs when a run has many already, and how large it is on disk. Steps read back equal what was written.",
     ),
     Benchmark(
+        name="runtime",
+        title="Agent runtimes by the number of steps",
+        about="A model object that answers at once with 100 characters and one tool call a step, a tool that returns 200 characters; each run in a process of its own, the others' packages pinned in environments of their own. The same calls with the same arguments and the same answer are asserted. `cpu_us` is CPU time a step (the best of up to five runs), `last_us` that of the last tenth of the steps, `times` theirs / ours; for a run that stopped (30 s of CPU or 3 GB) it is of the steps until then. `disk` is bytes a step, `beside` those without the 300 of text; `view` what the model is shown, `kept` what is on disk if the process dies.",
+    ),
+    Benchmark(
         name="environments",
         title="Environments",
         about="CPU time of a reset and of a step, a random agent among the admissible actions.",
