@@ -85,7 +85,7 @@ def test_a_tool_that_has_another_effect_than_it_says_fails_its_node_and_the_leve
     world = Workshop(parts=2, levels=1, change=0.0, hidden=0.0)
     broken = Skill(
         name="walk",
-        description="",
+        description="walk",
         parameters=("a",),
         steps=(SkillStep(action=("go to ", 0), begins=("You fly",)),),
     )

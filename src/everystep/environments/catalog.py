@@ -35,6 +35,7 @@ for _name, _target, _extra in (
     ("stepmath", "stepmath:StepMath", None),
     ("toolchain", "toolchain:ToolChain", None),
     ("workbench", "workbench:Workbench", None),
+    ("workshop", "workshop:Workshop", None),
 ):
     WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", extra=_extra))
 
