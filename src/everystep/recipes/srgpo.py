@@ -14,8 +14,8 @@ SRGPO sees more than GRPO and GiGPO do. The fair arms add the same reward to the
     everystep train srgpo
     everystep compare grpo grpo:process.closer=1 gigpo:process.closer=1 srgpo --environment keydoor --set options.side=4 ...
 
-Measured on KeyDoor, five paired seeds, swept rates (docs/recipes/srgpo.md has the command): end 0.454 [0.379, 0.511]; over GRPO +0.134 [0.081, 0.186];
-over GRPO that sees the process reward +0.043 [-0.018, 0.101], area +0.050 [0.012, 0.098]. Most of the gain is the process reward.
+Measured on KeyDoor, five paired seeds (docs/recipes/srgpo.md has the commands). Swept rates: end 0.454 [0.379, 0.511]; over GRPO that sees the process
+reward +0.043 [-0.018, 0.101], area +0.050 [0.012, 0.098]. One rate, equal RMS: end +0.044 [0.033, 0.060], area +0.032 [0.025, 0.045].
 """
 
 from __future__ import annotations
