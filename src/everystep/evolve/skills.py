@@ -125,8 +125,9 @@ def concerns(skill: Skill, task: Task) -> bool:
 
 
 def spoken_of(value: str, task: Task) -> bool:
-    """Say whether the first word of a value stands in the instruction."""
-    return value.partition(" ")[0].lower() in words_of(task.instruction)
+    """Say whether the first word of a value stands in the instruction; ``07:30`` counts as two words."""
+    first = words_of(value.partition(" ")[0])
+    return bool(first) and first <= words_of(task.instruction)
 
 
 @lru_cache(maxsize=1024)
