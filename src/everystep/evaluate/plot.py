@@ -29,7 +29,7 @@ def plot_curves(
         axes.axvline(steps, color="0.6", linestyle=":", linewidth=1)
     axes.set(xlabel="environment steps", ylabel="held-out success", ylim=(0, 1), title=title)
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="best", frameon=False)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     return out
 
