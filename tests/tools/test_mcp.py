@@ -351,7 +351,8 @@ def test_the_git_server_from_pypi(tmp_path: Path) -> None:
         box = box_of(server)
         assert "a.txt" in done(box, "git_git_status", repo_path=str(repository))
         assert "failed" in done(box, "git_git_status", repo_path="/")
-        assert "a.txt" in done(box, "git_git_add", repo_path=str(repository), files=["a.txt"]) or True
+        done(box, "git_git_add", repo_path=str(repository), files=["a.txt"])
+        assert "new file:   a.txt" in done(box, "git_git_status", repo_path=str(repository))
 
 
 @pytest.mark.slow

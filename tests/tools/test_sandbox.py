@@ -414,7 +414,9 @@ def test_two_sandboxes_run_side_by_side_and_do_not_see_each_other(backend: str, 
         return await asyncio.gather(*(box.run(("sh", "-c", code)) for box in (one, two)))
 
     for outcome in asyncio.run(both()):
-        assert outcome.output.split() == [b"/scratch:", b"mine", b"/tmp:", b"4"], outcome
+        *files, processes = outcome.output.split()
+        assert files == [b"/scratch:", b"mine", b"/tmp:"], outcome
+        assert int(processes) <= 4  # the first one, the shell, ls and wc
 
 
 def test_it_works_from_a_thread_that_has_its_own_loop(backend: str, tmp_path: Path) -> None:
@@ -478,7 +480,9 @@ def test_when_we_are_killed_the_sandbox_dies_too(backend: str, tmp_path: Path) -
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
 def test_an_ordinary_user_has_the_same_walls(backend: str) -> None:
     python3 = "/usr/bin/python3"
-    told = subprocess.run([python3, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True)
+    told = subprocess.run(
+        [python3, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True
+    )
     if told.stdout != b"True\n":
         pytest.skip("an ordinary user has no Python 3.11 here")
     ours = Path(__file__).parents[2] / "src"

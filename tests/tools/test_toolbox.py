@@ -249,13 +249,15 @@ def test_acts_on_one_resource_never_overlap_and_others_do() -> None:
 
         return tool_of(run, name=name, effect=Effect(name=name, resources=(resource,)))
 
+    locks = Locks()
+
     async def all_at_once() -> None:
-        locks = Locks()
         tools = [counted("one", "a"), counted("two", "a"), counted("three", "b")]
         boxes = [box(*tools, locks=locks) for _ in range(3)]
         acts = [one.parse(call(name)) for name in ("one", "two", "three") for one in boxes]
         await asyncio.gather(*(boxes[at % 3].act(act, key=str(at)) for at, act in enumerate(acts)))
 
+    asyncio.run(all_at_once())
     asyncio.run(all_at_once())
     assert (most["a"], most["b"]) == (1, 1)
     assert most["all"] == 2

@@ -94,7 +94,7 @@ class Sandbox:
 
     ``readable`` are further files and folders that programs may read, at the same paths. ``backend`` is one of
     ``BACKENDS``; ``None`` takes the first that works. The environment of a program is ``environment`` and a few plain
-    settings, never ours. Run as root, the programs belong to the user ``nobody``. Runs follow one another.
+    settings, never ours. Run as root, the programs belong to the user ``nobody``. Runs of one event loop follow one another.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Sandbox:
         }
         self._wanted = BACKENDS if backend is None else (backend,)
         self._backend: str | None = None
-        self._turn = asyncio.Lock()
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def backend(self) -> str:
         """Return the backend that is used, found by trying. Raises ``ToolError`` where none works."""
@@ -157,7 +157,10 @@ class Sandbox:
 
         ``keeping`` is called after the program has ended by itself, before our folder is changed. Raises ``ToolError`` where no backend works, the program does not exist or the folder is too large.
         """
-        async with self._turn:
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = (loop, asyncio.Lock())
+        async with self._turn[1]:
             name = await self.backend()
             return await self._once(name, tuple(program), given, keeping)
 

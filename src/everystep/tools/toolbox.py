@@ -44,13 +44,20 @@ def equals_reference(task: Task, answer: Json) -> bool | None:
 
 
 class Locks:
-    """One lock a resource, for all tool boxes that share it: acts with a common resource never run at the same time."""
+    """One lock a resource, for all tool boxes that share it: acts with a common resource never run at the same time.
+
+    They hold within one event loop; another loop starts with new ones.
+    """
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def of(self, resources: Sequence[str]) -> list[asyncio.Lock]:
         """Return the locks of ``resources`` in the order in which everybody takes them."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._locks = loop, {}
         return [self._locks.setdefault(name, asyncio.Lock()) for name in sorted(set(resources))]
 
 
