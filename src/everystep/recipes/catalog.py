@@ -49,6 +49,13 @@ for _name, _system, _summary in (
     ("maker", "S40", "A million steps without an error: votes, red flags, a margin from the forecast."),
     ("maker_recursive", "S40", "MAKER's recursive variant: decompose, judge, solve, judge; votes at each."),
     ("agentic_robot", "S36", "The standard action procedure: plan, act, verify every few steps, recover."),
+    ("deep_agent", "S08", "A task graph that grows and is mended level by level; tools from repeated work."),
+    (
+        "cognitive_kernel",
+        "S30",
+        "A model whose code calls the web, files, memory and itself, in the sandbox.",
+    ),
+    ("prompting_framework", "S33", "What there is on four levels, read from the code, and an import lint."),
     ("being_0", "S25", "A slow planner, fast skills, and a connector that knows what a skill needs."),
 ):
     RECIPES.add(
@@ -61,6 +68,12 @@ for _name, _system, _extra, _summary in (
         "S35",
         "vision,plot",
         "A person is asked where perception is not reliable: confidence, and how far the images have drifted.",
+    ),
+    (
+        "data_agent",
+        "S16",
+        "data,tools",
+        "Questions to tables at each level of autonomy, L0 to L5, the level read from the journal.",
     ),
 ):
     _module = f"everystep.recipes.{_name}"
