@@ -114,6 +114,13 @@ class Outside(Protocol):
     def rejoin(self, task: Task, observation: Observation) -> Observation: ...
 
 
+@runtime_checkable
+class Checks(Protocol):
+    """An environment that can say whether tool calls, which a model's server has parsed, fit its tools."""
+
+    def checked(self, action: Action) -> Action: ...
+
+
 # --- models -------------------------------------------------------------------------------------
 
 

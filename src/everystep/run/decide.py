@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, cast
 
@@ -22,10 +22,12 @@ from everystep.core.protocols import (
     Forks,
     Generation,
     Observer,
+    Primes,
     Request,
     Sampler,
     Sampling,
     Situation,
+    Turn,
     VoteRule,
     Votes,
 )
@@ -121,6 +123,7 @@ class _Race:
     role: Role
     situation: Situation
     votes: Votes
+    check: Callable[[Action], Action] | None = None
     drawn: int = 0
     discarded: int = 0
     dead: bool = False
@@ -147,13 +150,18 @@ class Decider:
     _open: set[str] = field(default_factory=set)
 
     async def decide(
-        self, role: Role, situation: Situation, *, parse: Callable[[str], Action] | None = None
+        self,
+        role: Role,
+        situation: Situation,
+        *,
+        parse: Callable[[str], Action] | None = None,
+        check: Callable[[Action], Action] | None = None,
     ) -> Decision:
-        """Return what ``role`` decides in ``situation``; ``parse`` stands in where the role has none.
+        """Return what ``role`` decides in ``situation``; ``parse`` stands in where the role has none, ``check`` looks at parsed calls.
 
         Raises ``BudgetError`` before a call that the budget does not allow.
         """
-        race = _Race(role, situation, role.vote.start(situation))
+        race = _Race(role, situation, role.vote.start(situation), check=check)
         read = role.parse or parse or _as_text
         ways = role.ways(situation) if callable(role.ways) else role.ways
         if not ways:
@@ -198,7 +206,9 @@ class Decider:
             if role.at_cap is AtCap.BEST:
                 return self._decided(race, leader, contested=True)
         if role.at_cap is AtCap.ESCALATE and role.fallback is not None:
-            further = await self.decide(role.fallback, race.situation, parse=role.parse or parse)
+            further = await self.decide(
+                role.fallback, race.situation, parse=role.parse or parse, check=race.check
+            )
             cost = dict(race.cost)
             for name, amount in further.cost.items():
                 cost[name] = cost.get(name, 0.0) + amount
@@ -371,6 +381,21 @@ class Decider:
                 self._open.add(main)
             way.sampler.release([session])
 
+    def reopen(self, role: Role, run: str, node: str, taken: Sequence[tuple[Situation, Turn]]) -> None:
+        """Put a conversation that grows (``History``) behind turns that were taken before the run was stopped.
+
+        Each turn brings its text and tokens; its messages are made here, from its situation.
+        """
+        way = None if callable(role.ways) else role.ways[0]
+        if way is None or not isinstance(way.context, History) or not isinstance(way.sampler, Primes):
+            return
+        view = way.context
+        shown = [view.messages(one) if at == 0 else view.further(one) for at, (one, _) in enumerate(taken)]
+        turns = [replace(turn, messages=new) for new, (_, turn) in zip(shown, taken, strict=True)]
+        main = f"{run}/{node}~{role.name}"
+        way.sampler.prime(main, turns)
+        self._open.add(main)
+
     def _charge(self, race: _Race, way: Way, answer: Generation) -> None:
         race.add("samples", 1)
         usage = answer.usage
@@ -420,6 +445,8 @@ def _candidate(race: _Race, number: int, answer: Generation, read: Callable[[str
     name = "parse"
     try:
         action = Action(text=answer.text, calls=answer.calls) if answer.calls else read(answer.text)
+        if answer.calls and race.check is not None:
+            action = race.check(action)
         candidate = Candidate(
             sample=number, action=action, generation=answer, key=race.role.key(action, answer.text)
         )

@@ -22,6 +22,7 @@ from everystep.core.codec import encode
 from everystep.core.errors import BudgetError, ToolError, WorldError
 from everystep.core.protocols import (
     Candidate,
+    Checks,
     Environment,
     Generation,
     Outside,
@@ -247,7 +248,9 @@ class Runner:
         if given is not None:  # a person was asked about this very action, or wrote it
             generation = Generation(text=given.text, stop=Stop.STOP)
             return Decision(chosen=Candidate(sample=0, action=given, generation=generation))
-        return await self.decider.decide(self.parts.operator, situation, parse=self.environment.parse)
+        environment = self.environment
+        check = environment.checked if isinstance(environment, Checks) else None
+        return await self.decider.decide(self.parts.operator, situation, parse=environment.parse, check=check)
 
     async def _before(
         self, place: Place, situation: Situation, decision: Decision, action: Action

@@ -13,9 +13,10 @@ from typing import Any
 
 from everystep.core.codec import decode, encode
 from everystep.core.errors import StoreError, WorldError
-from everystep.core.protocols import Candidate, Generation, Outside, Transition
+from everystep.core.protocols import Candidate, Generation, Outside, Situation, Transition, Turn
 from everystep.core.records import Action, Observation, Step, Stop, Verdict
 from everystep.core.trace import Event, Kind
+from everystep.run.context import History
 from everystep.run.course import MAIN, Course, Place
 from everystep.run.decide import Decision
 from everystep.run.follow import place_of
@@ -61,6 +62,7 @@ async def take_up(runner: Runner) -> None:
                 del course.places[node]
     if course.outside is not None and course.over is None:
         course.observation = course.outside.rejoin(course.task, course.observation)
+    _reopen(runner)
     seconds = float(checkpoint.body.get("seconds", 0.0)) if checkpoint is not None else 0.0
     _book(runner, seconds)
     journal.append(Kind.RESUMED, {"after": journal.last})
@@ -95,6 +97,32 @@ def _place_environment(runner: Runner, checkpoint: Event | None) -> None:
             _same(seen, step.observation, step.id)
             seen = environment.step(_as_taken(runner, step)).observation
     _same(seen, course.observation, course.last)
+
+
+def _reopen(runner: Runner) -> None:
+    """Put conversations that grow behind the steps that were taken for their nodes, so that they go on as they would have."""
+    role, course = runner.parts.operator, runner.course
+    if callable(role.ways) or not isinstance(role.ways[0].context, History):
+        return
+    taken: dict[str, list[tuple[Situation, Turn]]] = {}
+    for event in runner.journal.events(kinds={Kind.STEP}):
+        step = decode(Step, event.body)
+        place = course.places.get(step.node or MAIN)
+        if place is None or step.undone:
+            continue
+        some = taken.setdefault(place.node, [])
+        situation = Situation(
+            run=course.run,
+            task=course.task,
+            node=place.node,
+            goal=place.goal,
+            step=step.id,
+            index=len(some),
+            observation=step.observation,
+        )
+        some.append((situation, Turn(messages=(), text=step.action.text, tokens=step.tokens)))
+    for node, turns in taken.items():
+        runner.decider.reopen(role, course.run, node, turns)
 
 
 def _replay(runner: Runner, events: Iterator[Event]) -> None:
