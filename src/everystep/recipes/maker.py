@@ -52,7 +52,7 @@ _MOST_CHARS = 400
 
 def answer_key(action: Action, text: str) -> str:  # noqa: ARG001
     """Votes are for the whole pair of move and next state."""
-    return text.strip()
+    return text[max(0, text.find("move = ")) :].strip()
 
 
 def agent(

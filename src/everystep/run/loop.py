@@ -77,6 +77,7 @@ class Runner:
         )
         self.trusts = parts.gate if isinstance(parts.gate, Trusts) else None
         self.halt: Over | None = None
+        self._check = environment.checked if isinstance(environment, Checks) else None
         self._clock = clock
         self._clocked = clock()
 
@@ -248,9 +249,9 @@ class Runner:
         if given is not None:  # a person was asked about this very action, or wrote it
             generation = Generation(text=given.text, stop=Stop.STOP)
             return Decision(chosen=Candidate(sample=0, action=given, generation=generation))
-        environment = self.environment
-        check = environment.checked if isinstance(environment, Checks) else None
-        return await self.decider.decide(self.parts.operator, situation, parse=environment.parse, check=check)
+        return await self.decider.decide(
+            self.parts.operator, situation, parse=self.environment.parse, check=self._check
+        )
 
     async def _before(
         self, place: Place, situation: Situation, decision: Decision, action: Action
