@@ -138,7 +138,7 @@ class RunView:
                 return
             if self._printed > _ALL_LINES:
                 self._last = now
-                self._write(f"{self.totals()}  {line(encode(body)['action']['text'], 60)}")
+                self._write("  ".join(filter(None, (self.totals(), self.budgets()))))
                 return
         elif self._printed > _ALL_LINES and kind in (Kind.FLAG, Kind.VOTE, Kind.ATTEMPT, Kind.PLAN):
             return
@@ -184,7 +184,8 @@ class RunView:
             table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
         parts += [Text(""), table]
         parts += [Text(one, style="yellow", no_wrap=True, overflow="ellipsis") for one in self._notes]
-        parts.append(Text(self.totals(), style="bold"))
+        parts.append(Text(self.totals(), style="bold", no_wrap=True, overflow="ellipsis"))
+        parts.append(Text(self.budgets(), no_wrap=True, overflow="ellipsis"))
         return Group(*parts)
 
     def totals(self) -> str:
@@ -201,12 +202,17 @@ class RunView:
         left = self._left(elapsed)
         if left:
             words.append(left)
-        words += [
-            f"{amount(runner.budget.left(name))} {name} left"
-            for name in runner.budget.limits
-            if name != "seconds"
-        ]
         return "  ".join(filter(None, words))
+
+    def budgets(self) -> str:
+        """Return what is left of each budget; empty without one."""
+        if self._runner is None:
+            return ""
+        budget = self._runner.budget
+        return "  ".join(
+            f"{amount(round(budget.left(name), 4))} of {amount(limit)} {name} left"
+            for name, limit in budget.limits.items()
+        )
 
     def _left(self, elapsed: float) -> str:
         """Return the time left: by the nodes of a plan, else at most that of the step limits."""
