@@ -11,6 +11,7 @@ different probes, or the same probe twice, brought the same token. That shows ho
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from everystep.core.budget import Budget
-from everystep.core.errors import BudgetError, ConfigError, did_you_mean
+from everystep.core.errors import BudgetError, ConfigError, DataError, did_you_mean
 from everystep.core.protocols import AsyncSampler, Request, Sampler, Sampling
 from everystep.core.records import Message, Stop
 from everystep.guard.secrets import Secret, Vault
@@ -42,6 +43,39 @@ class Probes:
 
     name: str
     texts: tuple[str, ...]
+
+
+_CLASSES, _TEXTS, _FILE = 100, 1000, 1_000_000
+
+
+def read_probes(path: Path) -> tuple[Probes, ...]:
+    """Read classes of probes from a TOML file of the caller's own: a table ``classes`` of lists of texts.
+
+    >>> path = getfixture("tmp_path") / "probes.toml"
+    >>> _ = path.write_text('[classes]\\ngreeting = ["Hello!", "Good morning!"]')
+    >>> read_probes(path)
+    (Probes(name='greeting', texts=('Hello!', 'Good morning!')),)
+    """
+    try:
+        raw = path.read_bytes()
+        data = tomllib.loads(raw[: _FILE + 1].decode())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the probes in {str(path)!r} cannot be read: {error}. Write a TOML file with [classes]."
+        ) from None
+    classes = data.get("classes")
+    right = isinstance(classes, dict) and 0 < len(classes) <= _CLASSES and len(raw) <= _FILE
+    texts = [classes[name] for name in classes] if right else []
+    if not right or not all(
+        isinstance(some, list)
+        and 0 < len(some) <= _TEXTS
+        and all(isinstance(one, str) and one.strip() for one in some)
+        for some in texts
+    ):
+        raise DataError(
+            f"{str(path)!r} has no classes of probes: expected [classes] with 1 to {_CLASSES} lists of 1 to {_TEXTS} texts."
+        )
+    return tuple(Probes(name=name, texts=tuple(some)) for name, some in zip(classes, texts, strict=True))
 
 
 @runtime_checkable

@@ -75,6 +75,12 @@ for _name, _system, _extra, _summary in (
         "data,tools",
         "Questions to tables at each level of autonomy, L0 to L5, the level read from the journal.",
     ),
+    (
+        "justask_audit",
+        "S52",
+        "train,smollm",
+        "An audit of one's own agents with planted canaries: what leaks, and which answers can be believed.",
+    ),
 ):
     _module = f"everystep.recipes.{_name}"
     RECIPES.add(

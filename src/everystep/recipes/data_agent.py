@@ -171,9 +171,11 @@ class Person:
 
     async def ask(self, request: ApprovalRequest) -> Approval:
         """Answer at once."""
-        self.asked.add(request.step.partition(".")[0])
+        node, _, number = request.step.rpartition("/")
+        index = number.partition(".")[0]
+        self.asked.add(f"{node}/{index}")
         if self.does_all:
-            own = Action(text=self._own(int(request.step.partition(".")[0].rpartition("/")[2])))
+            own = Action(text=self._own(int(index)))
             return answered(request, Answer.EDITED, by="person", action=own)
         sql = request.action.calls[0].arguments.get("sql") if request.action.calls else None
         if sql is None or right(self.warehouse, self.question, sql):
