@@ -68,8 +68,7 @@ class Meter:
     def report(self, answer: str | None, stopped: str = "") -> None:
         """Print the result and end the process; ``stopped`` says what there was too much of."""
         done = self.calls
-        marks = [self.began, *self.cpu[:done]]
-        tenth = max(1, done // 10)
+        marks, tenth = self.cpu[:done], max(1, done // 10)
         print(
             json.dumps(
                 {
@@ -78,7 +77,8 @@ class Meter:
                     "stopped": stopped,
                     "arguments": self.seen.hexdigest(),
                     "answer": answer,
-                    "cpu_us": 1e6 * (marks[-1] - marks[0]) / done,
+                    "set_up_ms": 1e3 * (marks[0] - self.began),
+                    "cpu_us": 1e6 * (marks[-1] - marks[0]) / (done - 1),
                     "first_us": 1e6 * (marks[tenth] - marks[0]) / tenth,
                     "last_us": 1e6 * (marks[-1] - marks[-1 - tenth]) / tenth,
                     "import_s": self.import_s,
