@@ -143,6 +143,8 @@ def foretell(words: Sequence[str]) -> int:
             "\nno margin reaches the target: the model is wrong too often at some steps. Take another model, prompt or temperature."
         )
         return 0
+    if made_of.doomed:
+        return 0
     vote = f"ahead:{made_of.used}" + (f",cap={asked.cap}" if asked.cap != Ask().cap else "")
     _say(
         f"\nnext: everystep run --environment {asked.environment}{_words(asked.options)} --model {asked.model} --vote {vote}"
