@@ -64,18 +64,17 @@ def read_probes(path: Path) -> tuple[Probes, ...]:
             f"the probes in {str(path)!r} cannot be read: {error}. Write a TOML file with [classes]."
         ) from None
     classes = data.get("classes")
-    right = isinstance(classes, dict) and 0 < len(classes) <= _CLASSES and len(raw) <= _FILE
-    texts = [classes[name] for name in classes] if right else []
-    if not right or not all(
+    classes = classes if isinstance(classes, dict) and len(raw) <= _FILE else {}
+    if not 0 < len(classes) <= _CLASSES or not all(
         isinstance(some, list)
         and 0 < len(some) <= _TEXTS
         and all(isinstance(one, str) and one.strip() for one in some)
-        for some in texts
+        for some in classes.values()
     ):
         raise DataError(
             f"{str(path)!r} has no classes of probes: expected [classes] with 1 to {_CLASSES} lists of 1 to {_TEXTS} texts."
         )
-    return tuple(Probes(name=name, texts=tuple(some)) for name, some in zip(classes, texts, strict=True))
+    return tuple(Probes(name=name, texts=tuple(some)) for name, some in classes.items())
 
 
 @runtime_checkable
