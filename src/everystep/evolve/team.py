@@ -7,12 +7,13 @@ Prompts are one JSON object each, so nothing on a screen can pass for an instruc
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from everystep.core.codec import decode, encode
 from everystep.core.protocols import AsyncSampler, Sampler, Sampling, Situation, Transition
 from everystep.core.records import Action, Json, Level, Message, Observation, Task, Verdict
 from everystep.evolve.library import SkillLibrary
@@ -22,7 +23,7 @@ from everystep.evolve.shortcuts import Shortcuts, read_shortcut, shown
 from everystep.evolve.skills import Skill
 from everystep.run.decide import Decider, Role, Way
 from everystep.run.nodes import Edit, Node, NodeKind
-from everystep.run.parts import Parts
+from everystep.run.parts import Over, Parts
 from everystep.run.plan import Plan
 
 ROLES: Mapping[str, str] = {
@@ -54,18 +55,23 @@ class Done:
     subgoal: str = ""
     gestures: tuple[str, ...] = ()
     page: str = ""
+    step: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
 class Shared:
-    """The record that all roles share in one task. ``calls`` counts model calls by role, ``why`` is why the team stopped."""
+    """The record that all roles share in one task: what the perceptor made of the text ``seen`` (``screen``), and what was done.
 
+    ``calls`` counts model calls by role, ``why`` is why the team stopped. It is kept in memory after each iteration, for a run that is resumed.
+    """
+
+    seen: str | None = None
     screen: str = ""
     before: str = ""
-    plan: list[str] = field(default_factory=list)
-    history: list[Done] = field(default_factory=list)
+    plan: tuple[str, ...] = ()
+    history: tuple[Done, ...] = ()
     notes: str = ""
-    calls: Counter[str] = field(default_factory=Counter)
+    calls: Mapping[str, int] = field(default_factory=dict)
     finished: bool = False
     why: str = ""
 
@@ -141,6 +147,7 @@ class Desk:
 
 def _told(done: Done) -> dict[str, Json]:
     made: dict[str, Json] = {**asdict(done), "gestures": list(done.gestures)}
+    del made["step"]
     return made
 
 
@@ -164,15 +171,17 @@ class Team:
     rules: Rules = field(default_factory=Rules)
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, max_tokens=512))
     seed: int = 0
-    shared: Shared = field(default_factory=Shared)
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    shared: Shared = field(init=False)
     name: str = "reflector"
     threshold: float = 0.5
     _decider: Decider = field(init=False)
-    _perceived: str | None = field(init=False, default=None)
     _remembered: Remembered = field(init=False)
 
     def __post_init__(self) -> None:
-        self._decider = Decider(seed=self.seed)
+        self._decider = Decider(seed=self.seed, sleep=self.sleep)
+        kept = self.memory.get(f"team:{self.run}")
+        self.shared = Shared() if kept is None else decode(Shared, kept.data)
         kinds = (Sort.NOTE, Sort.TIP) if self.tips else (Sort.NOTE,)
         self._remembered = Remembered(self.memory, k=6, kinds=kinds)
 
@@ -188,10 +197,24 @@ class Team:
         return Parts(operator=self.role("operator"), planner=self, verifiers=(self,), recall=self._remembered)
 
     async def ask(self, name: str, situation: Situation) -> str:
-        """Return what a member says; empty where no model answers."""
+        """Return what a member says; where no model answers the run pauses."""
         decision = await self._decider.decide(self.role(name), situation, parse=_said)
-        self.shared.calls[name] += int(decision.cost.get("samples", 0))
-        return "" if decision.chosen is None else decision.chosen.action.text.strip()
+        if decision.chosen is None:
+            raise Over(None, f"the {name} does not answer: {decision.why} Resume when it does.")
+        self._count(name, int(decision.cost.get("samples", 0)))
+        return decision.chosen.action.text.strip()
+
+    def _count(self, name: str, calls: int) -> None:
+        self.shared.calls = {**self.shared.calls, name: self.shared.calls.get(name, 0) + calls}
+
+    def _keep(self, done: Done) -> None:
+        """Put an iteration down; one that is taken again after the process died takes the place of its first record."""
+        past = self.shared.history
+        past = past[:-1] if past and past[-1].step == done.step else past
+        self.shared.history = (*past, done)
+        self.memory.write(
+            Item(kind=Sort.EPISODE, id=f"team:{self.run}", text="", data=encode(self.shared), run=self.run)
+        )
 
     def situation(self, node: str, goal: str, seen: Observation, feedback: str = "") -> Situation:
         """Return the situation that a member other than the operator is asked in."""
@@ -203,9 +226,9 @@ class Team:
 
     async def perceive(self, seen: Observation) -> str:
         """Return the screen as the perceptor lists it; the same screen is looked at once."""
-        if self._perceived != seen.text:
+        if self.shared.seen != seen.text:
             self.shared.screen = await self.ask("perceptor", self.situation("look", "", seen))
-            self._perceived = seen.text
+            self.shared.seen = seen.text
         return self.shared.screen
 
     # --- the manager: a planner -------------------------------------------------------------------
@@ -228,7 +251,7 @@ class Team:
         if left is None:
             self.shared.why = "the manager's answer cannot be read"
             return [plan.failed(node.id, self.shared.why)]
-        self.shared.plan = left
+        self.shared.plan = tuple(left)
         if not left:
             self.shared.finished, self.shared.why = True, "finished"
             return [plan.finished(node.id, "finished")]
@@ -245,7 +268,7 @@ class Team:
         del task, observation
         if not node.id.endswith(".act"):
             return ()
-        self.shared.history.append(Done(action="", outcome="C", error=why, subgoal=node.instruction))
+        self._keep(Done(action="", outcome="C", error=why, subgoal=node.instruction, step=node.id))
         return [plan.replaced(node.parent or plan.parent(node.id), ())]
 
     # --- the reflector: a verifier ------------------------------------------------------------------
@@ -255,7 +278,7 @@ class Team:
         if transition is None:
             return self._verdict(situation, "", "")
         shared = self.shared
-        shared.calls["operator"] += 1
+        self._count("operator", 1)
         shared.before = shared.screen
         await self.perceive(transition.observation)
         label, why = "A", ""
@@ -268,11 +291,13 @@ class Team:
             why = transition.reason
         page = "\n".join(shared.before.splitlines()[:1])
         did = self.world.done if transition.valid or action.text.startswith("use ") else ()
-        shared.history.append(
-            Done(action=action.text.strip()[:_LONG], outcome=label, error=why[:_LONG], subgoal=situation.goal, gestures=did, page=page)
+        done = Done(
+            action=action.text.strip()[:_LONG], outcome=label, error=why[:_LONG], subgoal=situation.goal,
+            gestures=did, page=page, step=situation.step,
         )  # fmt: skip
         if label == "A":
             await self._note(situation, transition.observation)
+        self._keep(done)
         return self._verdict(situation, label, why)
 
     async def _note(self, situation: Situation, seen: Observation) -> None:

@@ -171,4 +171,5 @@ class ByLearned:
         low, high = self.unsure
         label = "yes" if p > high else "no" if p < low else "unsure"
         reason = f"acts like this one succeed with probability {p:.2f}"
-        return verdict_of(self.name, situation, label, reason, confidence=max(p, 1 - p))
+        # four digits: more say nothing and may spell somebody's number by chance, where a journal is searched for it
+        return verdict_of(self.name, situation, label, reason, confidence=round(max(p, 1 - p), 4))

@@ -7,7 +7,7 @@ rules (40 iterations, 3 failures, 3 identical actions); after a finished task on
 sequence of gestures) and the tips written anew; shortcuts run blindly, nothing is taken back. Ours: the phone (an exact world with
 taps that miss), scripted members with stated error rates, a shortcut is kept only after a trial in fresh worlds (the arm ``untried`` keeps all, as the source
 does), tips and shortcuts are found by words instead of by two calls of a model. Left out: the future tasks that the source may show to its
-reflectors; a run that is resumed starts its shared record anew (the plan, the notes and the world are restored).
+reflectors; real screens, for which the perceptor would need a model that sees.
 
     everystep reproduce mobile_agent_e
 
@@ -167,13 +167,12 @@ async def sequence(config: Config, arm: Arm, seed: int) -> list[dict[str, float]
             outcome = await work(team, journal, seed=number)
             state = phone.snapshot().state
             success = team.shared.finished and all(met(state, goal) for goal in state.goals)
-            steps, calls = outcome.steps, team.shared.calls.total()
             await learn(team, config, arm, helped=success)
             rows.append(
                 {
                     "success": float(success),
-                    "steps": float(steps),
-                    "calls": float(calls),
+                    "steps": float(outcome.steps),
+                    "calls": float(sum(team.shared.calls.values())),
                     "uses": float(team.world.uses),
                     "unmet": float(team.world.unmet),
                     "shortcuts": float(len(SkillLibrary(memory).names())),
