@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -189,6 +191,83 @@ def test_a_plan_in_json_may_have_alternatives(capsys: Capture, here: Path) -> No
     (here / "plan.json").write_text('[{"instruction": "a", "needs": ["b"]}]')
     words = ["run", "--environment", "household", "--plan", "plan.json", "--out", "s"]
     assert "unknown need" in says(capsys, words, 2)
+
+
+# --- endpoints ------------------------------------------------------------------------------------
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Plans when it is asked to, and otherwise takes the first of the actions that it is offered."""
+
+    plans: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        first, last = body["messages"][0]["content"], body["messages"][-1]["content"]
+        planning = first.startswith("Make a plan")
+        text = self.plans.pop(0) if planning else last.splitlines()[-1].strip().lstrip("- ")
+        reply = {
+            "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1000, "completion_tokens": 10},
+        }
+        data = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"chat:small@http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_endpoint_is_paid_within_its_budget(capsys: Capture, here: Path, endpoint: str) -> None:
+    pytest.importorskip("httpx")
+    words = [
+        "run",
+        *HANOI,
+        "--model",
+        endpoint,
+        "--price",
+        "1,2",
+        "--budget",
+        "usd=0.005",
+        "--out",
+        "r",
+        "--json",
+    ]
+    outcome = json.loads(says(capsys, words, 1).splitlines()[-1])
+    assert outcome["end"] == "budget"
+    price = (1000 * 1 + 10 * 2) / 1e6
+    assert outcome["cost"]["usd"] == pytest.approx(price * outcome["cost"]["samples"])
+    assert 0.005 <= outcome["cost"]["usd"] < 0.005 + price
+    assert outcome["cost"]["prompt_tokens"] == 1000 * outcome["cost"]["samples"]
+
+
+def test_a_model_makes_the_plan_and_mends_it(capsys: Capture, here: Path, endpoint: str) -> None:
+    pytest.importorskip("httpx")
+    Endpoint.plans[:] = [
+        "First I would go there.",
+        '[{"instruction": "find gold", "done": "gold", "max_steps": 2}]',
+        '["look around", "look again"]',
+    ]
+    told = says(
+        capsys, ["run", "--environment", "household", "--model", endpoint, "--plan", "ask", "--out", "r"]
+    )
+    assert "plan: add find gold" in told
+    assert "plan: fail 1 (not complete after 2 steps)" in told
+    assert "plan: replace look around, look again (a step failed)" in told
+    assert Endpoint.plans == []
+    assert "7 samples, 7,070 tokens" in told  # the planner's three are paid too
+    assert "✗ 1 find gold" in says(capsys, ["show", "r"])
 
 
 # --- stopping and going on ------------------------------------------------------------------------

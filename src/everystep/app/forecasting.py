@@ -265,7 +265,11 @@ async def _probed(asked: Ask, made: Made, sights: Sequence[_Sight]) -> list[Tall
         return checked[key]
 
     situations = [one.situation for one in sights]
-    return await probe(situations, draw, samples=asked.answers, truth=truth, name=lambda one: one.step)
+    try:
+        return await probe(situations, draw, samples=asked.answers, truth=truth, name=lambda one: one.step)
+    finally:
+        if made.model.close is not None:
+            await made.model.close()
 
 
 def _nothing(number: int, why: str) -> Candidate:

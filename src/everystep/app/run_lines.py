@@ -129,7 +129,8 @@ def _plan_line(body: Mapping[str, Any]) -> str:
     if nodes:
         some = ", ".join(line(one.get("instruction", ""), 40) for one in nodes[:3])
         more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
-        return f"plan: {op} {f'{node}: ' if node else ''}{some}{more}"
+        why = f" ({line(body['reason'], 80)})" if body.get("reason") else ""
+        return f"plan: {op} {f'{node}: ' if node else ''}{some}{more}{why}"
     told = body.get("reason") or body.get("result")
     return f"plan: {op} {node}{f' ({line(told, 80)})' if told else ''}"
 

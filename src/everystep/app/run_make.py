@@ -175,7 +175,7 @@ def runner_of(made: Made, folder: RunFolder, journal: Journal, view: RunView | J
         plan=made.plan,
     )
     holder.append(runner)
-    planner.decider = runner.decider
+    planner.decider, planner.pay = runner.decider, runner.course.pay
     return runner
 
 

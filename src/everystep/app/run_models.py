@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,11 +23,12 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """A model. ``scripted`` ones cost nothing and take no sampling options; ``trained`` is one that a training made."""
+    """A model. ``scripted`` ones cost nothing and take no sampling options; ``trained`` is one that a training made; ``close`` ends its connections."""
 
     sampler: Sampler | AsyncSampler
     scripted: bool = False
     trained: bool = False
+    close: Callable[[], Awaitable[object]] | None = None
 
 
 def model_of(
@@ -145,4 +146,5 @@ def _chat(spec: str, rest: str, key: str | None, tools: tuple[Mapping[str, Json]
     here = urlsplit(url).hostname in _LOCAL_HOSTS
     variable = key or (None if here else "OPENAI_API_KEY")
     endpoint = Endpoint(base_url=url, model=model, key_variable=variable, tools=tools)
-    return Chosen(sampler=ChatSampler(endpoint))
+    sampler = ChatSampler(endpoint)
+    return Chosen(sampler=sampler, close=sampler.close)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -109,10 +109,11 @@ _RULES = (
 
 @dataclass(slots=True, kw_only=True)
 class AskedPlanner:
-    """A planner that asks a model, with the same decisions as every role. ``decider`` is set when the run is made."""
+    """A planner that asks a model, with the same decisions as every role. ``decider`` and ``pay`` are set when the run is made."""
 
     ways: tuple[Way, ...]
     decider: Decider | None = None
+    pay: Callable[[Mapping[str, float]], None] | None = None
     _asked: int = field(default=0)
 
     async def expand(
@@ -158,6 +159,8 @@ class AskedPlanner:
             decision = await self.decider.decide(
                 Role(name="planner", ways=self.ways), situation, parse=_as_it_is
             )
+            if self.pay is not None:
+                self.pay(decision.cost)
             if decision.chosen is None:
                 return None
             read = parse_plan(decision.chosen.action.text)

@@ -90,7 +90,7 @@ def _go(made: Made, folder: RunFolder, journal: ToldJournal, output: Output, *, 
     runner = runner_of(made, folder, journal, view)
     journal.listener = view.hear
     try:
-        outcome = asyncio.run(_drive(runner, view, fresh=fresh))
+        outcome = asyncio.run(_drive(runner, view, made, fresh=fresh))
     except KeyboardInterrupt:
         view.close()
         sys.stderr.write(f"\nstopped. Every step is kept: everystep resume {folder.path}\n")
@@ -103,7 +103,7 @@ def _go(made: Made, folder: RunFolder, journal: ToldJournal, output: Output, *, 
     return _code(outcome)
 
 
-async def _drive(runner: Runner, view: RunView | JsonView, *, fresh: bool) -> Outcome:
+async def _drive(runner: Runner, view: RunView | JsonView, made: Made, *, fresh: bool) -> Outcome:
     if not fresh:
         await take_up(runner)
     view.begin(runner)
@@ -114,6 +114,8 @@ async def _drive(runner: Runner, view: RunView | JsonView, *, fresh: bool) -> Ou
         ticking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await ticking
+        if made.model.close is not None:
+            await made.model.close()
 
 
 async def _tick(view: RunView | JsonView) -> None:

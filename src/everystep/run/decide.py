@@ -293,7 +293,9 @@ class Decider:
 
     async def _once(self, race: _Race, pairs: list[tuple[int, Way]]) -> list[Generation]:
         limit = sum(way.sampling.max_tokens for _, way in pairs)
-        ticket = self.budget.reserve({"calls": len(pairs), "tokens": limit})
+        ticket = self.budget.reserve(
+            {"calls": len(pairs), "tokens": limit, "usd": 0.0}
+        )  # booked when it is known
         used = {"calls": float(len(pairs)), "tokens": 0.0}
         read = written = 0
         step, role = race.situation.step, race.role.name
