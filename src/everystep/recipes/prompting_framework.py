@@ -113,7 +113,8 @@ Probe = Callable[[Mapping[str, Module]], Sequence[str]]
 def _keeping(*protocols: str) -> Probe:
     def found(modules: Mapping[str, Module]) -> Sequence[str]:
         known = {one.name: one for module in modules.values() for one in module.classes if one.is_protocol}
-        return sorted({one.name for name in protocols for one in implementers(known[name], modules)})
+        kept = [one for name in protocols for one in implementers(known[name], modules)]
+        return sorted({one.name for one in kept if tier_of(one.module) is not Tier.SERVICE})
 
     return found
 
@@ -131,6 +132,7 @@ def _returning(kind: str) -> Probe:
         return sorted(
             name
             for module in modules.values()
+            if tier_of(module.name) is not Tier.SERVICE
             for name, returned in module.functions.items()
             if kind in returned.replace("[", " ").replace(",", " ").replace("]", " ").split()
         )
@@ -169,7 +171,7 @@ def page(modules: Mapping[str, Module]) -> str:
         "# What Everystep can do, on four levels",
         "",
         "Written from the code by `everystep reproduce prompting_framework --page docs/capabilities.md`; do not edit it.",
-        "The levels are those of the survey of prompting frameworks (S33). A part counts for a protocol if it has its methods, with their parameters, and its attributes.",
+        "The levels are those of the survey of prompting frameworks (S33). A part counts for a protocol if it has its methods, with their parameters, and its attributes; those of recipes and of the app are left out.",
         "",
         "| level | folders and modules |",
         "|---|---|",
