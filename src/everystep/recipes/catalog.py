@@ -57,6 +57,11 @@ for _name, _system, _summary in (
     ),
     ("prompting_framework", "S33", "What there is on four levels, read from the code, and an import lint."),
     ("being_0", "S25", "A slow planner, fast skills, and a connector that knows what a skill needs."),
+    (
+        "responsible_ta",
+        "S18",
+        "Can it be done, was it done, and nothing private leaves: checks around an executor.",
+    ),
 ):
     RECIPES.add(
         _name,
@@ -68,6 +73,12 @@ for _name, _system, _extra, _summary in (
         "S35",
         "vision,plot",
         "A person is asked where perception is not reliable: confidence, and how far the images have drifted.",
+    ),
+    (
+        "mobile_agent_e",
+        "S27",
+        "plot",
+        "Five roles on a phone's screens; tips and tried shortcuts that grow from task to task.",
     ),
     (
         "data_agent",
