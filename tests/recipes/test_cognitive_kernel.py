@@ -233,7 +233,7 @@ def test_a_document_is_found_by_its_best_piece_and_once() -> None:
 
 def test_both_studies_run_and_finer_memory_finds_more(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = create(tmp_path / "study", recipe="cognitive_kernel", options={}, version="0")
-    config = Config(turns=80, facts=30, questions=20, acted=4, memory_seeds=3, branch_seeds=1, astray=0.0)
+    config = Config(turns=80, facts=30, questions=20, acted=3, memory_seeds=2, branch_seeds=1, astray=0.0)
     found = run(config, folder)
     assert found["accuracy no memory"] < found["accuracy documents"] < found["accuracy all three by maximum"]
     assert found["accuracy answer at once"] <= found["accuracy three branches"]
