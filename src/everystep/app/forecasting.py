@@ -67,7 +67,7 @@ class Ask:
     temperature: float | None = None
     """Sampling temperature of a local or chat model (default 1)."""
     max_tokens: int | None = None
-    """Tokens that a local or chat model may write in one answer (default 64)."""
+    """Tokens that a local or chat model may write in one answer (default 256)."""
     flags: tuple[str, ...] = ("empty", "format")
     """Which answers do not count, as in `everystep run`."""
     view: str = "window:8"

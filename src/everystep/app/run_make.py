@@ -231,7 +231,9 @@ def _way(options: RunOptions, model: Chosen, limits: dict[str, float], manual: s
             f"--view history: --model {options.model} cannot continue one conversation in several ways. Use window:8."
         )
     temperature = 1.0 if options.temperature is None else options.temperature
-    sampling = Sampling(temperature=temperature, max_tokens=options.max_tokens or 64)
+    sampling = Sampling(
+        temperature=temperature, max_tokens=options.max_tokens or (1000 if options.tools else 256)
+    )
     return Way(sampler=model.sampler, sampling=sampling, context=context, price=price_of(options.price))
 
 

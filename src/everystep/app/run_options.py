@@ -38,7 +38,7 @@ class RunOptions:
     Python files, whose public functions, or whose list TOOLS, are the tools."""
     model: str = "noisy:0.1"
     """Who decides. oracle: the environment's own solver. noisy:0.1: it, wrong in 10 % of the answers (noisy:0.1,correlated=0.05:
-    where it errs, at 5 % of the states always in the same way). random: any admissible action. script:FILE.py: a
+    at 5 % of the states in the same way each time). random: any admissible action. script:FILE.py: a
     function answer(text, seed) of yours. local:FOLDER: a checkpoint, or the folder of a training. smollm:
     SmolLM2-135M. chat:MODEL@URL: an OpenAI-compatible endpoint."""
     key: str | None = None
@@ -48,7 +48,7 @@ class RunOptions:
     temperature: float | None = None
     """Sampling temperature of a local or chat model (default 1)."""
     max_tokens: int | None = None
-    """Tokens that a local or chat model may write in one answer (default 64)."""
+    """Tokens that a local or chat model may write in one answer (default 256; 1000 with tools)."""
     plan: str = "none"
     """none; linear:FILE, a text file with a step a line; FILE.json, a graph of steps; ask: the model makes the plan, and mends it."""
     vote: str | None = None

@@ -47,27 +47,30 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Run one long task, step by step: sample, throw ill answers away, vote, ask where it is risky, act, write down.
+    """Run one long task, step by step."""
 
-    Examples:
-
-    everystep run --environment hanoi --options disks=5 start_from=full
-
-    everystep run --environment household --model noisy:0.3 --vote ahead:4
-
-    everystep run --environment intercode_sql --model chat:qwen3@http://127.0.0.1:8000/v1 --vote majority:5 --budget calls=200
-
-    The exit code is 0 when the task is done, 1 when it failed or a limit ended it, 3 when it waits for an approval, 130 after Ctrl-C.
-    """
-
-    options: tyro.conf.OmitArgPrefixes[RunOptions]
+    run: tyro.conf.OmitArgPrefixes[RunOptions]
     output: tyro.conf.OmitArgPrefixes[Output]
+
+
+_EXAMPLES = """\
+  everystep run --environment hanoi --options disks=5 start_from=full
+  everystep run --environment household --model noisy:0.3 --vote ahead:4
+  everystep run --environment household --plan linear:plan.txt --ask every
+  everystep run --environment intercode_sql --model chat:qwen3@http://127.0.0.1:8000/v1 --vote majority:5 --budget calls=200
+  everystep run "sum the numbers in data.csv" --tools python files:. --model chat:qwen3@http://127.0.0.1:8000/v1
+
+exit code: 0 done, 1 failed or ended by a limit, 2 wrong use, 3 paused (it waits for somebody), 130 after Ctrl-C
+
+"""
 
 
 def run(words: Sequence[str]) -> int:
     """Run a task."""
-    asked = parse(Run, words, command="run", default=Run(options=RunOptions(), output=Output()))
-    options, output = asked.options, asked.output
+    if "-h" in words or "--help" in words:
+        sys.stdout.write(_EXAMPLES)
+    asked = parse(Run, words, command="run", default=Run(run=RunOptions(), output=Output()))
+    options, output = asked.run, asked.output
     where = output.out or free_folder(f"run-{'tools' if options.tools else options.environment}")
     made = make(options, where)
     try:
