@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from everystep.core.protocols import Generation, Request, Sampling
 from everystep.core.records import End, Stop
@@ -20,6 +23,7 @@ from everystep.evolve.shortcuts import Shortcuts
 from everystep.evolve.team import ROLES, Done, Rules, Shared, Team
 from everystep.models.scripted import Scripted
 from everystep.recipes import mobile_agent_e
+from everystep.recipes.mobile_agent_e import ARMS, sequence
 from everystep.run.folder import RunFolder
 from everystep.run.journal import Journal, scratch
 from everystep.run.loop import Runner
@@ -37,13 +41,25 @@ def team(memory: Memory, index: int = 0, *, world: Screens = WORLD, **more: obje
     return Team(samplers=samplers, world=Shortcuts(world.make()), memory=memory, task=task, run="r", **more)  # type: ignore[arg-type]
 
 
-def test_experience_pays_and_a_missing_reflector_or_trial_costs(tmp_path: Path) -> None:
-    config = mobile_agent_e.Config(tasks=5, seeds=2, trials=10)
+def test_experience_pays_and_a_missing_reflector_costs() -> None:
+    config = mobile_agent_e.Config(tasks=6, goals=1)
+    rows = {
+        name: [row for seed in range(4) for row in asyncio.run(sequence(config, ARMS[name], seed))[2:]]
+        for name in ("none", "both", "both, no reflector")
+    }
+
+    def mean(name: str, key: str) -> float:
+        return sum(row[key] for row in rows[name]) / len(rows[name])
+
+    assert mean("both", "calls") < 0.8 * mean("none", "calls")
+    assert mean("both", "uses") > 0.2
+    assert mean("both, no reflector", "success") < mean("both", "success")
+
+
+def test_the_study_writes_its_table_and_its_plot(tmp_path: Path) -> None:
+    config = mobile_agent_e.Config(tasks=1, goals=1, seeds=1)
     told = mobile_agent_e.run(config, RunFolder(path=tmp_path))
-    assert told["calls_last both"] < 0.8 * told["calls_last none"]
-    assert told["calls_last tips"] < told["calls_last none"]
-    assert told["success both, no reflector"] < told["success both"]
-    assert 0 < told["unmet_share both"] < 0.5
+    assert {f"success {name}" for name in ARMS} <= set(told)
     assert (tmp_path / "calls.svg").stat().st_size > 1000
 
 
@@ -112,6 +128,37 @@ def test_any_endpoint_can_play_and_nonsense_ends_the_run() -> None:
     assert outcome.end is End.FAILED
     assert "cannot be read" in outcome.why
     assert asked == [ROLES["perceptor"], ROLES["manager"]]
+
+
+_PARTS = (
+    "",
+    "A",
+    "B: x",
+    '{"plan": ["add Ada"]}',
+    '{"plan": 3}',
+    "use x {}",
+    "[[[",
+    "tap add",
+    "\x00\ud800",
+    "none",
+    "{" * 50,
+    "A" * 9000,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(_PARTS) | st.text(max_size=30), min_size=1, max_size=8))
+def test_whatever_the_members_say_the_run_ends_and_learning_does(said: list[str]) -> None:
+    config = mobile_agent_e.Config(trials=1)
+    asked = count()
+    samplers = {"*": Scripted(lambda request: said[next(asked) % len(said)])}
+    with Memory.open() as memory, scratch() as journal:
+        one = team(memory, samplers=samplers)
+        outcome = asyncio.run(mobile_agent_e.work(one, journal))
+        one.shared.finished = True
+        asyncio.run(mobile_agent_e.learn(one, config, mobile_agent_e.ARMS["both"], helped=False))
+    assert outcome.end is not None
+    assert outcome.steps <= 40
 
 
 def test_one_shortcut_a_task_no_name_twice_and_kept_only_after_its_trial() -> None:

@@ -19,7 +19,7 @@ from everystep.recipes.responsible_ta import Config, carry, leaks, trained, walk
 from everystep.run.folder import RunFolder
 from everystep.run.journal import Journal
 
-TINY = Config(rates=(0.25,), tasks=4, seeds=2, examples=500)
+TINY = Config(rates=(0.25,), tasks=4, seeds=1, examples=500)
 
 
 def test_checks_pay_and_only_the_unsealed_arm_leaks(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ ROLES: Mapping[str, str] = {
 """What each role is asked to do."""
 _LAST = 5
 _LONG = 400
+_SCREEN = 8_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +228,8 @@ class Team:
     async def perceive(self, seen: Observation) -> str:
         """Return the screen as the perceptor lists it; the same screen is looked at once."""
         if self.shared.seen != seen.text:
-            self.shared.screen = await self.ask("perceptor", self.situation("look", "", seen))
+            said = await self.ask("perceptor", self.situation("look", "", seen))
+            self.shared.screen = said[:_SCREEN]
             self.shared.seen = seen.text
         return self.shared.screen
 
