@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from everystep.app.run_models import python_file
+from everystep.core.acts import Risk
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.tools.toolbox import ToolBox
 
@@ -51,7 +53,9 @@ def _program(name: str, place: Path) -> Any:
     from everystep.tools.shell import shell_tool
 
     sandbox = Sandbox(place / SCRATCH)
-    return python_tool(sandbox) if name == "python" else shell_tool(sandbox)
+    tool = python_tool(sandbox) if name == "python" else shell_tool(sandbox)
+    # nothing but the run's own scratch folder can be touched, so nobody has to be asked
+    return replace(tool, effect=replace(tool.effect, risk=Risk.NONE))
 
 
 def _from_file(path: Path) -> Iterator[Any]:
