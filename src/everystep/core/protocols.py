@@ -15,6 +15,7 @@ from everystep.core.acts import Effect, Permission
 from everystep.core.records import (
     Action,
     Json,
+    Level,
     Message,
     Observation,
     Sample,
@@ -322,6 +323,80 @@ class StepVerifier(Protocol):
     def threshold(self) -> float: ...
 
     async def check(self, situation: Situation, action: Action, transition: Transition | None) -> Verdict: ...
+
+
+# --- judging what is stored -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """What a judge may look at. What it does not name is cut out of the evidence before the judge gets it.
+
+    ``actions`` is how many earlier actions are shown (``None``: all), ``observations`` how many observations, that of the judged step
+    counted first. ``result`` shows what the judged step led to: its next observation, its reward, its scores, whether it was valid. ``after``
+    shows so many later steps, ``outcome`` how the trajectory ended. ``reference`` shows the task's expected answer, ``tokens`` the
+    tokens. Each text is cut to ``chars`` characters.
+    """
+
+    actions: int | None = None
+    observations: int = 1
+    result: bool = False
+    after: int = 0
+    outcome: bool = False
+    reference: bool = False
+    tokens: bool = False
+    chars: int = 4000
+
+    @property
+    def sees_future(self) -> bool:
+        """Whether it needs what is only known later than the result of the judged step."""
+        return self.after > 0 or self.outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a judge gets: the candidates to judge, and as much around them as its ``Looks`` allow.
+
+    ``targets`` names the candidates (a step's id, a trajectory's id); each candidate is its steps: one for the level ``step``, one
+    trajectory, two or more for ``pair`` and ``list``. ``before`` are earlier steps that the candidates share, oldest first, ``after`` later ones. ``results``
+    and ``outcomes`` have one entry a candidate where they are shown. ``seen`` says in words what is shown: it goes into the verdict.
+    """
+
+    task: Task
+    targets: tuple[str, ...]
+    candidates: tuple[tuple[Step, ...], ...]
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+    results: tuple[Observation | None, ...] = ()
+    outcomes: tuple[float | None, ...] = ()
+    seen: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> Step:
+        """The last step of the first candidate: the one that is judged at the level ``step``."""
+        return self.candidates[0][-1]
+
+
+class Judge(Protocol):
+    """Says how good steps or trajectories are, from stored evidence.
+
+    ``looks`` is what it may see and ``levels`` what it can judge. ``judge`` returns one verdict on the targets, and any number on
+    their single steps. It raises ``JudgeError`` where it comes to no verdict. ``version`` changes when its answers may.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def looks(self) -> Looks: ...
+
+    @property
+    def levels(self) -> frozenset[Level]: ...
+
+    async def judge(self, level: Level, evidence: Evidence) -> tuple[Verdict, ...]: ...
 
 
 class Gate(Protocol):
