@@ -9,7 +9,7 @@ from pathlib import Path
 
 from everystep.core.acts import Effect, Reversal
 from everystep.core.protocols import Request, Settled, Transition
-from everystep.core.records import Action, End, Observation, Task
+from everystep.core.records import Action, End, Level, Observation, Task, Verdict
 from everystep.core.trace import Kind
 from everystep.models.scripted import Scripted
 from everystep.run.decide import Role, Way
@@ -178,6 +178,37 @@ def test_a_plan_grows_when_it_is_reached_and_a_failed_node_is_replaced(tmp_path:
     assert one.plan.status("x2") is Status.FAILED
     assert one.plan.status("x") is Status.DONE
     assert edits[:3] == ["add", "start", "expand"]
+
+
+class Picky:
+    """Finds every purchase of bread wrong."""
+
+    name = "picky"
+    threshold = 0.5
+
+    async def check(self, situation, action, transition):  # type: ignore[no-untyped-def]
+        wrong = transition is not None and "bread" in action.text
+        return Verdict(level=Level.STEP, targets=(situation.step,), judge=self.name, score=float(not wrong))
+
+
+def test_a_step_that_is_found_wrong_and_cannot_be_taken_back_does_not_finish_its_node(tmp_path: Path) -> None:
+    sold: dict[str, str] = {}
+    plan = Plan(
+        [
+            Node(
+                id="b",
+                instruction="buy bread",
+                max_steps=1,
+                alternatives=(Alternative(instruction="buy buns"),),
+            )
+        ]
+    )
+    with Journal.create(tmp_path / "j", {}) as journal:
+        one = runner(journal, Parts(operator=buyer(), verifiers=(Picky(),)), TASK, Shop(sold), plan=plan)
+        outcome = asyncio.run(one.run())
+    assert outcome.end is End.DONE
+    assert list(sold.values()) == ["bread", "buns"]
+    assert plan.status("b") is Status.FAILED
 
 
 def test_a_planned_run_killed_after_any_event_goes_on_with_the_same_acts(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ from everystep.run.rollout import messages_of
 Wire = dict[str, Any]
 """A JSON object as it goes into a file."""
 
+MESSAGES = "messages"
+"""Key in an observation's ``info`` of the very messages that were seen, where a trace was imported; they are exported as they were."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
@@ -258,14 +261,29 @@ def conversation(task: Task, steps: Iterable[Step]) -> list[Message]:
 def _asked(task: Task, previous: Step | None, observation: Observation) -> tuple[Message, ...]:
     """Return what an observation adds: a user's message, or the results of the calls before it.
 
-    One observation answers all calls of a turn, so it stands under the last of them.
+    One observation answers all calls of a turn, so it stands under the last of them. Messages that an import kept go out as they came.
     """
+    stored = observation.info.get(MESSAGES)
+    if isinstance(stored, list):
+        return tuple(_as_it_came(one) for one in stored if isinstance(one, dict))
     if previous is None or not previous.action.calls:
         return messages_of(task, observation, after=previous)
     names = [_call_id(previous, n) for n in range(len(previous.action.calls))]
     return tuple(
         Message(role="tool", content=observation.text if name == names[-1] else "", call_id=name)
         for name in names
+    )
+
+
+def _as_it_came(wire: Wire) -> Message:
+    content, call = wire.get("content", wire.get("value")), wire.get("tool_call_id")
+    parts = content if isinstance(content, list) else [content]
+    texts = [
+        one if isinstance(one, str) else one.get("text", "") for one in parts if isinstance(one, str | dict)
+    ]
+    role = str(wire.get("role", wire.get("from", "user")))
+    return Message(
+        role=role, content="".join(map(str, texts)), call_id=call if isinstance(call, str) else None
     )
 
 

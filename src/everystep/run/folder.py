@@ -24,8 +24,9 @@ START = "start"
 STATE = "state.json"
 TRAIN = "train"
 RUN = "run"
-KINDS = (TRAIN, RUN)
-"""What a folder can hold: a training with a recipe, or the run of a task."""
+IMPORT = "import"
+KINDS = (TRAIN, RUN, IMPORT)
+"""What a folder can hold: a training with a recipe, the run of a task, or traces that another tool wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """Return the stored config: ``kind``, ``version``, ``options``, and the ``recipe`` of a training."""
         config = {"kind": TRAIN, **read_json(self.path / CONFIG)}
-        named = config["kind"] == RUN or isinstance(config.get("recipe"), str)
+        named = config["kind"] in (RUN, IMPORT) or isinstance(config.get("recipe"), str)
         if config["kind"] not in KINDS or not named or not isinstance(config.get("options"), dict):
             raise StoreError(
                 f"{str(self.path / CONFIG)!r} should name a recipe and its options. Restore the file, or start a new run."
@@ -63,7 +64,7 @@ class RunFolder:
         """Return the stored config of a run of this kind; ``ConfigError`` for one of another kind."""
         config = self.config()
         if config["kind"] != kind:
-            what = {TRAIN: "a training", RUN: "the run of a task"}
+            what = {TRAIN: "a training", RUN: "the run of a task", IMPORT: "an import"}
             raise ConfigError(f"{str(self.path)!r} is {what[config['kind']]}; expected {what[kind]}.")
         return config
 
@@ -96,9 +97,15 @@ class RunFolder:
 
 
 def create(
-    path: Path, *, options: Mapping[str, Any], version: str, recipe: str | None = None, **more: Any
+    path: Path,
+    *,
+    options: Mapping[str, Any],
+    version: str,
+    recipe: str | None = None,
+    kind: str = RUN,
+    **more: Any,
 ) -> RunFolder:
-    """Make the folder of a new run, a training where a recipe is named; one that holds a run already is never overwritten.
+    """Make the folder of a new run, a training where a recipe is named and else of ``kind``; one that holds a run already is never overwritten.
 
     ``more`` is stored beside the options.
     """
@@ -110,7 +117,7 @@ def create(
         path.mkdir(parents=True, exist_ok=True)
         if recipe is not None:
             (path / CHECKPOINTS).mkdir(exist_ok=True)
-        what = {"kind": RUN} if recipe is None else {"recipe": recipe}
+        what = {"kind": kind} if recipe is None else {"recipe": recipe}
         write_json(path / CONFIG, {**what, "version": version, "options": dict(options), **more})
     except OSError as error:
         raise StoreError(

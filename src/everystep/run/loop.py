@@ -165,7 +165,7 @@ class Runner:
                     0
                 )  # where nothing is waited for, signals, timers and a live view need a turn
             if place.max_steps is not None and place.index >= place.max_steps:
-                place.why = f"not complete after {place.max_steps} steps"
+                place.why = place.feedback or f"not complete after {place.max_steps} steps"
                 return False
             if place.failed > self.parts.patience.failed:
                 place.why = f"{place.failed} steps in a row failed: {place.feedback}"
@@ -410,6 +410,7 @@ class Runner:
         streak = 0 if failed is None else place.failed + 1
         course.go_on(place, step, transition)
         place.feedback, place.failed = why, streak
+        place.complete = place.complete and failed is None
         if course.steps % self.bounds.checkpoint_every == 0:
             self.checkpoint()
         self._limits(transition)

@@ -197,8 +197,10 @@ def _verdict(runner: Runner, verdict: Verdict, seen: _Seen) -> None:
             continue
         if parts.complete is not None and verdict.judge == parts.complete.name:
             place.complete = place.complete or not fails(parts.complete, verdict)
-        if judged and not place.feedback:
-            place.feedback, place.failed = verdict.reason or UNMET, seen.streak + 1
+        if judged:
+            place.complete = False
+            place.feedback = place.feedback or verdict.reason or UNMET
+            place.failed = seen.streak + 1
 
 
 def _place(runner: Runner, name: str) -> Place:

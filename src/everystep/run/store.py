@@ -91,10 +91,15 @@ def write_parquet(
 def read_parquet(folder: Path | str) -> Iterator[Trajectory]:
     """Yield the trajectories that ``write_parquet`` wrote, equal to what they were and in the same order.
 
-    Memory holds one batch of rows, the tasks, and the steps that other trajectories branch off. Raises
+    A folder of parts (``part-00000`` and so on) is read part after part. Memory holds one batch of rows, the tasks, and the steps that other trajectories branch off. Raises
     ``StoreError`` naming the file and the column that is missing, of another type, or damaged.
     """
     folder = Path(folder)
+    parts = part_folders(folder)
+    if parts and parts != (folder,):
+        for part in parts:
+            yield from read_parquet(part)
+        return
     tasks = {row["task"]: task_of(folder, row) for row in _rows(folder, "tasks")}
     shared = {row["prefix"] for row in _rows(folder, "trajectories", ["prefix"])}
     stream = _rows(folder, "steps")
@@ -116,6 +121,13 @@ def read_parquet(folder: Path | str) -> Iterator[Trajectory]:
         if name in shared:
             held.update(own)
         yield trajectory_of(folder, row, tasks, own, held)
+
+
+def part_folders(folder: Path) -> tuple[Path, ...]:
+    """Return the folders with the tables: the folder itself, or the parts in it; none where there are no steps."""
+    if (folder / "steps.parquet").is_file():
+        return (folder,)
+    return tuple(sorted(one.parent for one in folder.glob("part-*/steps.parquet")))
 
 
 # --- what is finished, from each kind of source ---------------------------------------------------
