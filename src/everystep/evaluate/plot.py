@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from everystep.evaluate.compare import Curve
+from everystep.verify.reliability import Reliability
 
 
 def plot_curves(
@@ -49,6 +50,26 @@ def plot_lines(
         axes.plot(places, values, linewidth=1.8, label=name)
     axes.set(xlabel=across, ylabel=up, title=title)
     axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+    return out
+
+
+def plot_reliability(judges: Mapping[str, Reliability], out: Path, *, title: str) -> Path:
+    """Draw each judge's share of good steps over its score, with 95 % intervals; on the diagonal scores mean what they say."""
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot((0, 1), (0, 1), color="0.6", linestyle=":", linewidth=1)
+    for name, found in judges.items():
+        score = [one.score for one in found.bins]
+        good = [one.good.value for one in found.bins]
+        below = [max(0.0, one.good.value - one.good.low) for one in found.bins]
+        above = [max(0.0, one.good.high - one.good.value) for one in found.bins]
+        axes.errorbar(
+            score, good, yerr=(below, above), marker="o", markersize=4, linewidth=1.6, capsize=2, label=name
+        )
+    axes.set(xlabel="score", ylabel="share that is good", xlim=(0, 1), ylim=(0, 1), title=title)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)

@@ -24,7 +24,7 @@ from everystep.verify.reading import DENSE, Features, features_of, view_of
 from everystep.verify.rule import STEPS
 from everystep.verify.verdicts import verdict
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
 FORMAT = 1
 
 
