@@ -92,7 +92,7 @@ BENCHMARKS = (
     Benchmark(
         name="runtime",
         title="Agent runtimes by the number of steps",
-        about="A model object that answers at once with 100 characters and one tool call a step, a tool that returns 200 characters; each run in a process of its own, the others' packages pinned in environments of their own. The same calls with the same arguments and the same answer are asserted. `cpu_us` is CPU time a step, from the first tool call to the last (the best of up to four runs), `first_us` and `last_us` that of the first and the last tenth of the steps, `times` theirs / ours; for a run that stopped (30 s of CPU or 3 GB) it is of the steps until then. `disk` is bytes a step, `beside` those without the 300 of text; `view` what the model is shown, `kept` what is on disk if the process dies.",
+        about="A model object that answers at once with 100 characters and one tool call a step, a tool that returns 200 characters; each run in a process of its own, the others' packages pinned in environments of their own. The same calls with the same arguments and the same answer are asserted. `cpu_us` is CPU time a step, from the first tool call to the end of the run (the best of up to three), `first_us` and `last_us` that of the first and the last tenth of the steps, `times` theirs / ours; for a run that stopped (20 s of CPU or 3 GB) it is of the steps until then. `disk` is bytes a step, `beside` those without the 300 of text; LangGraph's default durability writes behind the run, here it waits as the others do; `view` is what the model is shown, `kept` what is on disk if the process dies.",
     ),
     Benchmark(
         name="environments",
