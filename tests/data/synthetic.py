@@ -7,13 +7,13 @@ from pathlib import Path
 from everystep.core.records import (
     Action,
     End,
+    Level,
     Observation,
     Step,
     StepCredit,
     Task,
     Trajectory,
     Verdict,
-    Level,
 )
 from everystep.core.trace import Kind, ending_of
 from everystep.run.journal import Journal

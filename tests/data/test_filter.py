@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from data.synthetic import episode, journal_of
 
+from data.synthetic import episode, journal_of
 from everystep.core.errors import ConfigError, DataError, StoreError
 from everystep.core.records import End, StepCredit, Trajectory
 from everystep.data.filter import filter_steps, weights_in
@@ -109,8 +109,8 @@ def test_scores_verdicts_rewards_and_credit_are_values_of_steps(tmp_path: Path) 
         ("critic", "a/1", 0.7),
         ("critic", "a/0", 0.9),
     ]  # the later one counts
-    credits = [StepCredit(step="a/2", trajectory="a", estimator="gigpo", value=-1.0)]
-    source = journal_of(tmp_path / "j.sqlite", [one], verdicts=verdicts, credits=credits)
+    credit = [StepCredit(step="a/2", trajectory="a", estimator="gigpo", value=-1.0)]
+    source = journal_of(tmp_path / "j.sqlite", [one], verdicts=verdicts, credits=credit)
 
     def masked(name: str, rule: str) -> set[str]:
         filter_steps(source, tmp_path / name, parse_rules([rule]))

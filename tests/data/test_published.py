@@ -90,7 +90,7 @@ def test_tau_bench_conversations_as_text() -> None:
     ours = imported("tau-bench", path)
     assert len(ours) == len(rows) == 69
     for row, one in zip(rows, ours, strict=True):
-        roles = [role for role in re.findall(r"^(user|assistant|tool|system): ", row, re.MULTILINE)]
+        roles = re.findall(r"^(user|assistant|tool|system): ", row, re.MULTILINE)
         assert [message["role"] for message in messages_of(one)] == roles
 
 

@@ -19,7 +19,7 @@ from everystep.app.run_reading import is_run
 from everystep.core.errors import ConfigError
 from everystep.core.records import Trajectory
 from everystep.core.trace import Trace
-from everystep.run.folder import PAGE
+from everystep.run.folder import IMPORT, PAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,8 @@ def show(words: Sequence[str]) -> int:
         _episode(trace.trajectory(asked.episode))
     elif asked.failed:
         _failed(trace)
+    elif trace.run.get("command") == IMPORT:
+        _imported(trace)
     else:
         _curve(trace)
     return 0
@@ -102,6 +104,32 @@ def _curve(trace: Trace) -> None:
         cells = (format(row[key], form) if key in row else "" for key, _, form in COLUMNS)
         table.add_row(str(row.get("phase")), str(row.get("iteration")), *cells)
     console.print(table)
+
+
+def _imported(trace: Trace) -> None:
+    console = Console()
+    files = ", ".join(Path(name).name for name in trace.run.get("files", []))
+    console.print(f"imported as {trace.run.get('format')} from {files}", markup=False, highlight=False)
+    table = Table("environment", "tasks", "trajectories", "steps", "solved", "not decided", "mean outcome")
+    worlds: dict[str, list[Trajectory]] = {}
+    for one in trace.trajectories():
+        worlds.setdefault(one.task.environment, []).append(one)
+    for world, some in worlds.items():
+        known = [one.outcome for one in some if one.outcome is not None]
+        solved, undecided = (sum(one.success is value for one in some) for value in (True, None))
+        numbers = (
+            len({one.task.id for one in some}),
+            len(some),
+            sum(len(one.steps) for one in some),
+            solved,
+            undecided,
+        )
+        mean = f"{sum(known) / len(known):.4f}" if known else "unknown"
+        table.add_row(escape(world), *(f"{number:,}" for number in numbers), mean)
+    console.print(table)
+    unread = sum(note.get("topic") == "unread" for note in trace.notes)
+    if unread:
+        console.print(f"{unread:,} records could not be read; the journal's notes name them", highlight=False)
 
 
 def _failed(trace: Trace) -> None:

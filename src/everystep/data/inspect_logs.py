@@ -6,6 +6,7 @@ false 1 and 0; the others are scores of the last step.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ijson
+import pyarrow as pa
 
 from everystep.core.errors import DataError
 from everystep.core.records import Task, Trajectory
@@ -37,6 +39,8 @@ from everystep.data.reading import (
 from everystep.data.walks import chain, finished
 
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+_ZSTD = 93
+_LOCAL = struct.Struct("<4s22xHH")
 _ATTACHED = "attachment://"
 _LEFT_OUT = ("messages", "input", "target", "scores", "events", "attachments", "id", "epoch", "error")
 
@@ -83,8 +87,7 @@ _HEADS = ("header.json", "_journal/start.json")
 
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Found | Unread:
     try:
-        with archive.open(name) as file:
-            data = file.read(RECORD_LIMIT + 1)
+        data = _unpacked(archive, name)
         if len(data) > RECORD_LIMIT:
             return Unread(
                 source=str(path), place=name, reason=f"the record is longer than {RECORD_LIMIT} bytes"
@@ -104,6 +107,24 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str) -> Found | Unread:
         )
     except zipfile.BadZipFile as error:
         return Unread(source=str(path), place=name, reason=f"the archive is damaged: {error}")
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return the first bytes of a member, up to one beyond the limit. Present logs are packed with zstd, which zipfile reads from Python 3.14 on."""
+    about = archive.getinfo(name)
+    if about.compress_type != _ZSTD or archive.fp is None:
+        with archive.open(name) as file:
+            return file.read(RECORD_LIMIT + 1)
+    raw = archive.fp
+    raw.seek(about.header_offset)
+    head = raw.read(_LOCAL.size)
+    if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
+        raise ValueError("the member's header is damaged")
+    *_, name_size, extra_size = _LOCAL.unpack(head)
+    raw.seek(name_size + extra_size, 1)
+    packed = raw.read(min(about.compress_size, RECORD_LIMIT + 1))
+    with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
+        return bytes(stream.read(RECORD_LIMIT + 1))
 
 
 def _sample(path: Path, found: Found, head: dict[str, Any]) -> Trajectory:
@@ -138,7 +159,7 @@ def _sample(path: Path, found: Found, head: dict[str, Any]) -> Trajectory:
         task,
         chain(name, turns),
         outcome=outcome,
-        success=None if outcome is None else outcome >= 1.0,
+        success=outcome == 1.0 if outcome is not None and 0 <= outcome <= 1 else None,
         cut_off=record.get("limit") is not None,
         error=None if error is None else str(error)[:500],
         seed=epoch,

@@ -82,7 +82,7 @@ def staged(path: Path, work: Path) -> Source:
             not all((folder / f"{name}.parquet").is_file() for name in TABLES)
             or not (folder / "values.parquet").is_file()
         ):
-            _write_values(opened, folder)
+            write_values(opened, folder)
             write_parquet(opened, folder)
     return Source(path=path, folders=(folder,), values=folder / "values.parquet", fingerprint=print_)
 
@@ -128,7 +128,8 @@ def _split(folders: tuple[Path, ...], work: Path) -> tuple[Path, ...]:
     return tuple(made)
 
 
-def _write_values(journal: Journal, folder: Path) -> None:
+def write_values(journal: Journal, folder: Path) -> None:
+    """Write ``values.parquet`` into ``folder``: the verdicts and credit of a journal, a row a target."""
     folder.mkdir(parents=True, exist_ok=True)
     fresh, file = folder / "values.new", folder / "values.parquet"
     schema = pa.schema(list(VALUES.items()))
