@@ -71,6 +71,7 @@ def test_a_team_without_errors_does_every_task_and_each_member_is_asked(index: i
         kinds = [event.kind for event in journal.events()]
     assert (outcome.end, one.shared.finished) == (End.DONE, True)
     calls = one.shared.calls
+    assert outcome.cost["samples"] == sum(calls.values())
     assert calls["manager"] == outcome.steps + 1
     assert calls["operator"] == calls["reflector"] == calls["notetaker"] == outcome.steps
     assert kinds.count(Kind.STEP) == outcome.steps

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from everystep.core.budget import Budget
 from everystep.core.codec import decode, encode
 from everystep.core.protocols import AsyncSampler, Sampler, Sampling, Situation, Transition
 from everystep.core.records import Action, Json, Level, Message, Observation, Task, Verdict
@@ -158,7 +159,7 @@ class Team:
 
     ``reflects`` off takes every action as having worked. ``memory`` holds notes, tips and shortcuts; ``tips`` and
     ``shortcuts`` say whether they are recalled and learned. Make one for each task; its ``parts`` go into a ``Runner`` with ``world``
-    as the environment and an empty plan.
+    as the environment and an empty plan. ``budget`` is the runner's, ``pay`` its ``course.pay``: then all roles count in what the run costs.
     """
 
     samplers: Mapping[str, Sampler | AsyncSampler]
@@ -172,6 +173,8 @@ class Team:
     rules: Rules = field(default_factory=Rules)
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, max_tokens=512))
     seed: int = 0
+    budget: Budget | None = None
+    pay: Callable[[Mapping[str, float]], None] | None = None
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     shared: Shared = field(init=False)
     name: str = "reflector"
@@ -180,7 +183,7 @@ class Team:
     _remembered: Remembered = field(init=False)
 
     def __post_init__(self) -> None:
-        self._decider = Decider(seed=self.seed, sleep=self.sleep)
+        self._decider = Decider(seed=self.seed, budget=self.budget or Budget({}), sleep=self.sleep)
         kept = self.memory.get(f"team:{self.run}")
         self.shared = Shared() if kept is None else decode(Shared, kept.data)
         kinds = (Sort.NOTE, Sort.TIP) if self.tips else (Sort.NOTE,)
@@ -200,6 +203,8 @@ class Team:
     async def ask(self, name: str, situation: Situation) -> str:
         """Return what a member says; where no model answers the run pauses."""
         decision = await self._decider.decide(self.role(name), situation, parse=_said)
+        if self.pay is not None:
+            self.pay(decision.cost)
         if decision.chosen is None:
             raise Over(None, f"the {name} does not answer: {decision.why} Resume when it does.")
         self._count(name, int(decision.cost.get("samples", 0)))
@@ -266,11 +271,15 @@ class Team:
     async def repair(
         self, task: Task, plan: Plan, node: Node, why: str, observation: Observation
     ) -> Sequence[Edit]:
-        """Go on with the manager after an iteration that came to nothing; stop where the rules said so."""
+        """Go on with the manager after an iteration that failed; stop where the rules said so."""
         del task, observation
         if not node.id.endswith(".act"):
             return ()
-        self._keep(Done(action="", outcome="C", error=why, subgoal=node.instruction, step=node.id))
+        past = self.shared.history
+        if not past or not past[-1].step.startswith(
+            f"{node.id}/"
+        ):  # no action came of it, so nobody put it down
+            self._keep(Done(action="", outcome="C", error=why, subgoal=node.instruction, step=node.id))
         return [plan.replaced(node.parent or plan.parent(node.id), ())]
 
     # --- the reflector: a verifier ------------------------------------------------------------------

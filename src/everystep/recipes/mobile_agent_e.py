@@ -122,7 +122,9 @@ async def work(team: Team, journal: Journal, *, seed: int = 0) -> Outcome:
     runner = Runner(
         run=team.run, task=team.task, environment=team.world, parts=team.parts, journal=journal,
         bounds=Bounds(max_steps=10 * team.rules.iterations), seed=seed, plan=Plan(),
+        budget=team.budget,
     )  # fmt: skip
+    team.pay = runner.course.pay
     return await runner.run()
 
 
