@@ -30,7 +30,7 @@ from pathlib import Path
 from markdown_tables import table, tables
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("everystep", "numpy", "torch", "transformers", "peft", "pyarrow", "scipy")
+PACKAGES = ("everystep", "numpy", "torch", "transformers", "peft", "pyarrow", "duckdb", "scipy")
 TIMEOUT_S = 3600
 
 
@@ -88,6 +88,11 @@ BENCHMARKS = (
         name="journal",
         title="Journal",
         about="What one more step costs when a run has many already, and how large it is on disk. Steps read back equal what was written.",
+    ),
+    Benchmark(
+        name="filter",
+        title="Filtering stored steps",
+        about="10^6 made steps in Parquet through rules, each case a process of its own with DuckDB at a memory limit of 512 MB. The kept steps of the first rules are asserted against a count made with the steps; `cpu_s` and `peak_mb` are of the whole process, imports included. The last row is the second call after a kill -9.",
     ),
     Benchmark(
         name="runtime",
