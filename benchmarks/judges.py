@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -419,7 +419,38 @@ def _classes(cases: list[Case]) -> str:
     )
 
 
-def main(build: Callable[[str], Judge] | None = None) -> None:
+def transfer(names: Sequence[str]) -> list[str]:
+    """Return what a model of one set is worth on another: does it know errors, or how this set's errors were made?"""
+    sets: dict[str, list[tuple[str, Features, bool]]] = {}
+    for name in names:
+        sets[name] = []
+        for item in labelled(name):
+            features = [
+                features_of(one, size=Training().size) for one in step_evidence(item.trajectory, LOOKS)
+            ]
+            problem = " ".join(item.trajectory.task.instruction.split())
+            sets[name] += [(problem, features[at], at not in item.bad) for at in item.places]
+    rows = []
+    for source in names:
+        cells = [source]
+        for target in names:
+            if source == target:
+                cells.append("")
+                continue
+            tested = {problem for problem, *_ in sets[target]}
+            some = [(row, good) for problem, row, good in sets[source] if problem not in tested]
+            model = train_model([row for row, _ in some], [float(good) for _, good in some], Training())
+            score_S = model.probabilities([row for _, row, _ in sets[target]])
+            cells.append(f"{ranks(score_S.tolist(), [good for *_, good in sets[target]]):.3f}")
+        rows.append(cells)
+    return [
+        "## From one set to another",
+        "AUC of step scores of a linear model trained on one set (less the other's problems) and used on another.",
+        table(["trained on", *names], rows),
+    ]
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="*", default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
@@ -440,6 +471,10 @@ def main(build: Callable[[str], Judge] | None = None) -> None:
         sections += text
         curves |= found
         print("\n\n".join(text), flush=True)
+    three = [name for name in ("processbench", "prmbench", "bigbench_mistake") if name in options.sets]
+    if len(three) > 1 and options.most is None:
+        sections += transfer(three)
+        print("\n\n".join(sections[-3:]), flush=True)
     if options.out is not None:
         text = (
             options.out.read_text(encoding="utf-8") if options.out.exists() else f"{MARKS[0]}\n{MARKS[1]}\n"

@@ -38,6 +38,16 @@ for _name, _target, _summary in (
     ("eval", "testing:evaluate", "Test a model on held-out tasks, with an interval."),
     ("compare", "comparing:compare", "Compare recipes fairly: equal budget, paired seeds, swept rates."),
     ("credit", "crediting:credit", "Give stored trajectories their credit again, by any estimator."),
+    (
+        "judge",
+        "judging:judge",
+        "Verdicts on stored steps: by rule, execution, a trained model, a model that is asked.",
+    ),
+    (
+        "calibrate",
+        "judging:calibrate",
+        "What a judge is worth: reliability, where to cut, what a filter would do.",
+    ),
     ("show", "showing:show", "What a run did, in the terminal."),
     ("view", "showing:view", "Write the run's page: curves, episodes, why each step got its credit."),
     ("import", "importing:importing", "Read traces of other tools: chats, benchmarks' logs, any JSON lines."),

@@ -73,8 +73,15 @@ class Asked:
 
     @property
     def version(self) -> str:
-        """The model and the number of votes."""
-        return f"{self.sampler.policy} x{self.votes}"
+        """The model, the number of votes, and a hash of what else the answers depend on."""
+        told = {
+            "templates": sorted(one.version for one in self.templates.values()),
+            "sampling": asdict(self.sampling),
+            "looks": asdict(self.looks),
+            "system": self.system,
+            "seed": self.seed,
+        }
+        return f"{self.sampler.policy} x{self.votes} {key_of(told)[:8]}"
 
     @property
     def levels(self) -> frozenset[Level]:
