@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -411,3 +412,24 @@ def test_shared_steps_are_written_once(tmp_path: Path) -> None:
 
 def test_every_format_has_its_line_in_the_help() -> None:
     assert all(one.summary for one in FORMATS.values())
+
+
+def test_a_big_array_is_read_in_the_memory_of_one_record(tmp_path: Path) -> None:
+    record = {
+        **GOOD["tau-bench"][1],
+        "traj": [{"role": "user", "content": "x" * 20_000}, {"role": "assistant", "content": "y"}],
+    }
+    path = tmp_path / "big.json.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("[")
+        for number in range(400):  # 8 MB
+            file.write(("," if number else "") + json.dumps({**record, "task_id": number}))
+        file.write("]")
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(one, Trajectory) for one in reader("tau-bench")(path))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 400
+    assert peak < 2_000_000

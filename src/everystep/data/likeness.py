@@ -66,7 +66,7 @@ def rows_a_band(near: float) -> int:
     """Return how many entries a band has, so that pairs of likeness ``near`` share a band almost surely.
 
     >>> rows_a_band(0.9), rows_a_band(0.5)
-    (8, 2)
+    (4, 2)
     """
     for rows in (16, 8, 4, 2):
         if 1 - (1 - near**rows) ** (ENTRIES // rows) >= 0.99:
