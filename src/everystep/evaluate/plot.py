@@ -1,4 +1,4 @@
-"""Plots of learning curves and other lines, by matplotlib."""
+"""Plots of learning curves, other lines and intervals, by matplotlib."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from everystep.evaluate.compare import Curve
+from everystep.evaluate.intervals import Interval
 from everystep.verify.reliability import Reliability
 
 
@@ -72,5 +73,34 @@ def plot_reliability(judges: Mapping[str, Reliability], out: Path, *, title: str
     axes.set(xlabel="score", ylabel="share that is good", xlim=(0, 1), ylim=(0, 1), title=title)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+    return out
+
+
+def plot_intervals(
+    panels: Mapping[str, Mapping[str, Mapping[str, Interval]]], out: Path, *, across: str, blind: float = 0.0
+) -> Path:
+    """Draw panels side by side: for each series a dot with its interval on every row; write an SVG or PNG by the name of ``out``.
+
+    ``panels`` maps a panel's title to its series, a series to its rows. All panels share the rows, in the order in which they come up;
+    ``blind`` is marked by a line.
+    """
+    rows = list(dict.fromkeys(row for series in panels.values() for some in series.values() for row in some))
+    figure = Figure(figsize=(3.4 * len(panels) + 1.6, 0.34 * len(rows) + 1.4), layout="constrained")
+    for axes, (title, series) in zip(
+        np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels.items(), strict=True
+    ):
+        for number, (name, some) in enumerate(series.items()):
+            shift = 0.16 * (number - (len(series) - 1) / 2)
+            places = [rows.index(row) + shift for row in some]
+            values = np.array([(one.low, one.value, one.high) for one in some.values()]).reshape(-1, 3)
+            axes.hlines(places, values[:, 0], values[:, 2], color=f"C{number}", linewidth=1.4)
+            axes.plot(values[:, 1], places, "o", color=f"C{number}", markersize=3.6, label=name)
+        axes.axvline(blind, color="0.5", linewidth=1)
+        axes.set(title=title, xlabel=across)
+        axes.grid(alpha=0.25)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.legend(loc="lower right", frameon=True, fontsize=8)
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     return out

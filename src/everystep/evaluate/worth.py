@@ -174,7 +174,7 @@ class _Tasks:
         )
 
     def _sum(self, task: IntArray, value: FloatArray) -> FloatArray:
-        return np.bincount(task, weights=value, minlength=self.size)
+        return np.bincount(task, weights=value, minlength=self.size).astype(np.float64, copy=False)
 
     def _measure(
         self, parts: list[tuple[FloatArray, FloatArray]], *, units: int, flat: float, blind: float
