@@ -414,6 +414,19 @@ def test_every_format_has_its_line_in_the_help() -> None:
     assert all(one.summary for one in FORMATS.values())
 
 
+@pytest.mark.parametrize("form", ["tau-bench", "intercode", "inspect"])
+def test_nan_in_an_array_costs_one_record(form: str, tmp_path: Path) -> None:
+    good = GOOD[form][1]
+    found, unread = read(
+        form,
+        file_of(
+            form, [good, {**good, "extra": [float("nan")]}, {**good, "more": float("inf")}, good], tmp_path
+        ),
+    )
+    assert len(found) == 2
+    assert ["NaN or Infinity" in one.reason for one in unread] == [True, True]
+
+
 def test_a_big_array_is_read_in_the_memory_of_one_record(tmp_path: Path) -> None:
     record = {
         **GOOD["tau-bench"][1],

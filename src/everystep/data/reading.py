@@ -146,7 +146,8 @@ def whole(path: Path) -> Iterator[Found | Unread]:
 def items(path: Path, prefix: str = "") -> Iterator[Found | Unread]:
     """Yield the members of the array or object at ``prefix`` (dotted) of a big JSON file, one at a time.
 
-    A mistake in the JSON text ends the file: what stands before it is read, the rest is one ``Unread``.
+    A mistake in the JSON text ends the file: what stands before it is read, the rest is one ``Unread``. What Python writes and JSON does
+    not know (NaN, Infinity, halves of a pair of UTF-16) costs only its record, in a file that is small enough to be read whole.
     """
     number = 0
     with opened(path) as file:
@@ -161,9 +162,55 @@ def items(path: Path, prefix: str = "") -> Iterator[Found | Unread]:
                     place=f"record {number}" if key is None else f"record {key!r}", value=value, key=key
                 )
                 number += 1
+            return
         except (ijson.JSONError, ValueError, OverflowError, *_BROKEN) as error:
             reason = f"the JSON text breaks off or is damaged: {_short(error)}"
-            yield Unread(source=str(path), place=f"after {number} records", reason=reason)
+    rest = _by_python(path, prefix, number)
+    if rest is None:
+        yield Unread(source=str(path), place=f"after {number} records", reason=reason)
+    else:
+        yield from rest
+
+
+class _Constant:
+    """Stands for NaN or Infinity in a record."""
+
+
+def _by_python(path: Path, prefix: str, start: int) -> list[Found | Unread] | None:
+    """Return the records from number ``start`` on as Python's own parser reads them, ``None`` where it cannot either."""
+    try:
+        with opened(path) as file:
+            data = file.read(RECORD_LIMIT + 1)
+        value = None if len(data) > RECORD_LIMIT else json.loads(data, parse_constant=lambda _: _Constant())
+    except (ValueError, RecursionError, *_BROKEN):
+        return None
+    if prefix:
+        value = value.get(prefix) if isinstance(value, dict) else None
+    if not isinstance(value, dict | list):
+        return None
+    keys = list(value) if isinstance(value, dict) else [None] * len(value)
+    members = list(value.values()) if isinstance(value, dict) else value
+    found: list[Found | Unread] = []
+    for number in range(start, len(members)):
+        key = keys[number]
+        place = f"record {number}" if key is None else f"record {key!r}"
+        if _holds_constant(members[number]):
+            reason = "not JSON: NaN or Infinity is no JSON value"
+            found.append(Unread(source=str(path), place=place, reason=reason))
+        else:
+            found.append(Found(place=place, value=members[number], key=key))
+    return found
+
+
+def _holds_constant(value: Any) -> bool:
+    nodes = [value]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, _Constant):
+            return True
+        if isinstance(node, dict | list):
+            nodes.extend(node.values() if isinstance(node, dict) else node)
+    return False
 
 
 def records(path: Path) -> Iterator[Found | Unread]:
