@@ -124,8 +124,8 @@ def case(name: str, steps: int, size: float, row: dict[str, float]) -> dict[str,
     }
 
 
-def child(source: Path, out: Path, rules: tuple[str, ...]) -> dict[str, float]:
-    words = [sys.executable, __file__, "--child", str(source), str(out), *rules]
+def child(source: Path, out: Path, rules: tuple[str, ...], *more: str) -> dict[str, float]:
+    words = [sys.executable, __file__, "--child", str(source), str(out), *rules, *more]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -133,9 +133,9 @@ def child(source: Path, out: Path, rules: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
-def work(source: Path, out: Path, rules: tuple[str, ...]) -> None:
+def work(source: Path, out: Path, rules: tuple[str, ...], part_steps: int) -> None:
     begun = time.monotonic()
-    done = filter_steps(source, out, parse_rules(rules))
+    done = filter_steps(source, out, parse_rules(rules), part_steps=part_steps)
     used = resource.getrusage(resource.RUSAGE_SELF)
     numbers = {
         "kept": done.steps,
@@ -148,16 +148,18 @@ def work(source: Path, out: Path, rules: tuple[str, ...]) -> None:
 
 
 def killed(folder: Path, steps: int, size: float, rules: tuple[str, ...], kept: int) -> dict[str, object]:
-    """Kill a filter when half of its parts are there; what the second call still does is the row."""
-    out, parts = folder / "out", max(1, steps // 100_000)
+    """Kill a filter when a third of its parts are there; what the second call still does is the row."""
+    out, parts = folder / "out", 1 if steps < 1_000_000 else 3
     words = [sys.executable, __file__, "--child", str(folder / "source"), str(out), *rules]
+    if steps < 1_000_000:
+        words += ["--part-steps", "2000"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     while process.poll() is None and len(list(out.glob("part-?????"))) < parts:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     whole = len(list(out.glob("part-?????")))
-    row = child(folder / "source", out, rules)
+    row = child(folder / "source", out, rules, *words[5 + len(rules) :])
     assert row["kept"] == kept
     assert row["resumed"] == whole
     return case(f"the first, killed with {whole} parts written: the second call", steps, size, row)
@@ -166,11 +168,12 @@ def killed(folder: Path, steps: int, size: float, rules: tuple[str, ...], kept: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs="+")
+    parser.add_argument("--part-steps", type=int, default=50_000)
     parser.add_argument("--steps", type=int, default=1_000_000)
     asked = parser.parse_args()
     if asked.child:
         source, out, *rules = asked.child
-        work(Path(source), Path(out), tuple(rules))
+        work(Path(source), Path(out), tuple(rules), asked.part_steps)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for row in measure(quick=asked.steps < 1_000_000):

@@ -30,7 +30,7 @@ class Filter:
     out: Path
     """The folder to write. The same call goes on where a killed one stopped."""
     part_steps: int = 50_000
-    """About how many steps one part covers."""
+    """About how many kept steps one part has."""
     memory_mb: int = 512
     """Memory of the data base that the rules are run in; it spills to the disk beyond."""
 

@@ -29,7 +29,7 @@ from everystep.run.store import part_folders
 from everystep.run.tables import TABLES
 
 PART_STEPS = 50_000
-"""About how many steps of the source a part covers."""
+"""About how many kept steps a part has."""
 
 WORK = ".work"
 EMPTY = "empty"
