@@ -40,7 +40,7 @@ from everystep.evaluate.step_metrics import (
 )
 from everystep.verify.ask import Asked
 from everystep.verify.evidence import step_evidence, trajectory_evidence
-from everystep.verify.reading import Features, features_of
+from everystep.verify.reading import DENSE, Features, features_of
 from everystep.verify.regress import LOOKS, Training, train_model
 from everystep.verify.reliability import Judged, Reliability, Target, filter_effect, ranks, reliability
 from everystep.verify.rule import RULES, Rule, Said
@@ -156,6 +156,12 @@ def trained(name: str, cases: Sequence[Case], label: str, seed: int, **options: 
             case.scores[f"{label} {seed}"] = moved(model.probabilities(case.features), threshold)
             case.scores[f"{label} {seed} raw"] = model.probabilities(case.features)
     return time.perf_counter() - start
+
+
+def only_position(one: Features) -> Features:
+    """Where the step stands, and nothing of what it says: what a judge must beat to know anything about steps."""
+    mask = [what in ("bias", "index", "first") for what in DENSE]
+    return Features(one.buckets[:0], np.where(mask, one.dense, 0).astype(np.float32))
 
 
 def tuned(name: str, cases: Sequence[Case], scores: Sequence[np.ndarray]) -> float:
@@ -319,10 +325,15 @@ def study(
         judges["stack: brackets executed (Dyck only, else silent)"] = ["stack"]
     seconds = {}
     for label, options in (
+        ("position only", {}),
         ("linear", {}),
         ("8 hidden units", {"hidden": 8}),
         ("linear, maths only", {"view": "maths"}),
     ):
+        kept = [case.features for case in cases]
+        if label == "position only":
+            for case in cases:
+                case.features = [only_position(one) for one in case.features]
         if "maths only" in label:
             if name not in ("processbench", "prmbench"):
                 continue
@@ -332,6 +343,8 @@ def study(
                     for one in step_evidence(case.item.trajectory, LOOKS)
                 ]
         seconds[label] = sum(trained(name, cases, label, seed, **options) for seed in range(seeds)) / seeds
+        for case, features in zip(cases, kept, strict=True):
+            case.features = features
         judges[f"trained, {label}"] = [f"{label} {seed}" for seed in range(seeds)]
     if judge is not None:
         silent = asyncio.run(asked(name, cases, judge))
@@ -384,6 +397,7 @@ def _section(
         rows = []
         for whole in (False, True) if name in ("processbench", "bigbench_mistake") else (False,):
             for label, key in (
+                ("trained, position only", "position only 0 raw"),
                 ("trained, linear", "linear 0 raw"),
                 ("trained, 8 hidden units", "8 hidden units 0 raw"),
             ):
