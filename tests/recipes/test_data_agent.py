@@ -80,13 +80,10 @@ def test_supervision_finds_what_nobody_else_notices(tables: Path, tmp_path: Path
         assert (found["right"], found["asked"] > 0) == (success, asked)
 
 
-def test_padding_moves_a_level_that_counts_shares(tables: Path, tmp_path: Path) -> None:
+def test_idle_looks_move_no_level(tables: Path, tmp_path: Path) -> None:
     plain = work(SETUPS["L2, all granted"], SURE, tables, tmp_path / "plain.sqlite", 2)
     padded = work(SETUPS["L2, padded"], SURE, tables, tmp_path / "padded.sqlite", 2)
-    assert (plain["level"], padded["level"]) == (
-        2.0,
-        3.0,
-    )  # what does not hold: see docs/recipes/data_agent.md
+    assert (plain["level"], padded["level"]) == (2.0, 2.0)
 
 
 def test_the_tables_are_spider_s(tables: Path) -> None:

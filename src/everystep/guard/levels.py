@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from everystep.core.acts import Answer, Permit
+from everystep.core.acts import Answer, Effect, Permit, Reversal
+from everystep.core.codec import decode
+from everystep.core.records import End
 from everystep.core.trace import Kind, Trace
 
 SELF_STARTED = "agent"
@@ -66,14 +68,15 @@ class Capability:
 class Evidence:
     """What a journal says about who did what. ``steps`` are the accepted ones, ``acted`` those of them that were valid actions.
 
-    ``reacted`` counts the steps that saw the result of an earlier act. ``outside_plan`` are steps that serve no node of a plan that was given
+    ``changed`` are those of them that could change something, ``None`` where the journal does not tell. ``reacted`` counts the steps that saw the result of an earlier act. ``outside_plan`` are steps that serve no node of a plan that was given
     before the first step. ``asked`` are steps that waited for a grant, ``vetoed`` acts that somebody stopped in time, ``edited`` acts
-    that a person wrote. ``refused`` attempts were not let through. ``stumbled`` steps had failing attempts, ``recovered`` are those of them that then succeeded without a
+    that a person wrote. ``refused`` attempts were not let through. ``stumbled`` steps had failing attempts, ``recovered`` are those of them that then succeeded, or whose run was done by another way, without a
     person's action. ``own_goals`` and ``inventions`` are tasks and skills of the agent's own.
     """
 
     steps: int = 0
     acted: int = 0
+    changed: int | None = None
     reacted: int = 0
     outside_plan: int = 0
     asked: int = 0
@@ -94,11 +97,15 @@ def evidence_of(trace: Trace, *, plan_given: bool = True) -> Evidence:
     permits: dict[str, Permit] = {}
     attempts: dict[str, int] = {}
     edited: set[str] = set()
+    read_only: set[str] = set()
     refused = 0
     for step, events in trace.decisions.items():
         for event in events:
             body = event.body
-            if event.kind is Kind.ANSWERED:
+            if event.kind is Kind.STARTED and "effect" in body:
+                if decode(Effect, body["effect"]).reversal is Reversal.PURE:
+                    read_only.add(step)
+            elif event.kind is Kind.ANSWERED:
                 answers.setdefault(step, set()).add(Answer(body["answer"]))
             elif event.kind is Kind.ASKED:
                 permits[step] = Permit(body.get("permit", Permit.ASK))
@@ -110,11 +117,13 @@ def evidence_of(trace: Trace, *, plan_given: bool = True) -> Evidence:
                     edited.add(place)
     acted = {one.id for one in steps if one.action.valid}
     waited = {step for step in {*answers, *permits} if permits.get(step, Permit.ASK) is Permit.ASK}
+    done = trace.end is not None and trace.end.get("end") == End.DONE
     valid_places = {_place(step) for step in acted}
     vetoed = sum(permits.get(step) is Permit.VETO and Answer.DENIED in some for step, some in answers.items())
     return Evidence(
         steps=len(steps),
         acted=len(acted),
+        changed=len(acted - read_only),
         reacted=sum(one.parent is not None for one in steps),
         outside_plan=sum(one.node.partition("~")[0] not in given for one in steps),
         asked=len(waited),
@@ -122,7 +131,7 @@ def evidence_of(trace: Trace, *, plan_given: bool = True) -> Evidence:
         edited=sum(Answer.EDITED in some for some in answers.values()),
         refused=refused,
         stumbled=len(attempts),
-        recovered=sum(place in valid_places and place not in edited for place in attempts),
+        recovered=sum((done or place in valid_places) and place not in edited for place in attempts),
         own_goals=sum(task.tags.get("origin") == SELF_STARTED for task in trace.tasks.values()),
         inventions=sum(str(note.get("origin", "")) in INVENTED for note in trace.notes),
     )
@@ -131,7 +140,7 @@ def evidence_of(trace: Trace, *, plan_given: bool = True) -> Evidence:
 def derived_level(evidence: Evidence) -> AutonomyLevel:
     """Return the level that the counts amount to.
 
-    L0 without a step, or where a person wrote every act. L1 where nothing was acted upon, or no result of an act was ever seen. L2 where more than half of the acts
+    L0 without a step, or where a person wrote every act. L1 where nothing was acted upon, or no result of an act was ever seen. L2 where more than half of the acts that could change something
     waited for a grant, or less than half of the steps lie outside a given plan. L4 needs that nobody was asked, stopped or edited
     anything, a goal of the agent's own, and that every stumble was recovered; L5 also an invention.
     """
@@ -140,7 +149,8 @@ def derived_level(evidence: Evidence) -> AutonomyLevel:
         return AutonomyLevel.L0
     if not e.acted or not e.reacted:
         return AutonomyLevel.L1
-    if e.asked > _MOST_ASKED * e.acted or e.outside_plan < _LEAST_OWN * e.steps:
+    changed = e.acted if e.changed is None else e.changed
+    if e.asked > _MOST_ASKED * changed or e.outside_plan < _LEAST_OWN * e.steps:
         return AutonomyLevel.L2
     alone = not (e.asked or e.vetoed or e.edited or e.refused)
     if not (alone and e.own_goals and e.recovered == e.stumbled):

@@ -354,10 +354,11 @@ class Runner:
     ) -> Transition:
         """Act in two phases: journal that it starts, then do it under its idempotency key."""
         key = idempotency_key(self.course.run, step, action_digest(action))
-        body = {"step": step, "key": key, "action": action}
+        effect = outside.effect(action)
+        body = {"step": step, "key": key, "action": action, "effect": effect}
         self.journal.append_many([*events, (Kind.STARTED, body)])
         self.course.acting[step] = body
-        if not outside.effect(action).repeatable:
+        if not effect.repeatable:
             self.journal.sync()
         try:
             return await outside.act(action, key=key)
