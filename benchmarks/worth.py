@@ -507,6 +507,7 @@ def rounded(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+PRIVILEGED = ("srgpo", "step_grpo", "matchtir", "the step's own gain", "gae, exact", "the other")
 SHOWN = (
     ("spearman_trajectory", "rho in a run"),
     ("spearman_group", "rho in a group"),
@@ -534,7 +535,7 @@ def page(results: dict, plot: Path) -> str:
             continue
         lines += ["", f"### {title}", "", *_table(rows)]
         panels[title] = {
-            told: {label: _interval(one[name]) for label, one in rows.items() if name in one}
+            told: {_marked(label): _interval(one[name]) for label, one in rows.items() if name in one}
             for name, told in SHOWN[:2]
         }
     for key, title in (
@@ -575,8 +576,13 @@ def _table(rows: dict) -> list[str]:
     ]
     for label, one in rows.items():
         told = [_cell(one[name]) if name in one else "" for name, _ in names]
-        out.append(f"| {label} | " + " | ".join(told) + " |")
+        out.append(f"| {_marked(label)} | " + " | ".join(told) + " |")
     return out
+
+
+def _marked(label: str) -> str:
+    """A dagger for rows that read a score which only a world with a known solution can give."""
+    return f"{label} †" if label.startswith(PRIVILEGED) else label
 
 
 def _cell(measure: dict) -> str:

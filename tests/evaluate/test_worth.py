@@ -105,6 +105,28 @@ def test_gigpo_finds_what_grpo_cannot() -> None:
     assert value(columns, grpo, "hit@1", reference, failed_S=columns.outcome_S < 1) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("credit", "first", "third"),
+    [
+        ([0, 1, 2, 3, 4], 1.0, 1.0),
+        ([4, 3, 2, 1, 0], 0.0, 0.0),
+        ([4, 3, 2, 1, 1], 0.0, 0.0),
+        (
+            [2, 2, 2, 0, 9],
+            0.0,
+            1.0,
+        ),  # two places are left for three that tie, two of them decisive: one is always hit
+        ([2, 2, 5, 2, 2], 0.5, 1.0),
+        ([0, 0, 0, 0, 0], 2 / 5, 9 / 10),
+    ],
+)
+def test_hits_with_two_decisive_steps_by_hand(credit: list[float], first: float, third: float) -> None:
+    columns = from_arrays(task_S=[0] * 5, trajectory_S=[0] * 5, reward_S=np.zeros(5))
+    found = worth(columns, credit, [-1.0, -1.0, -0.5, 0.0, 0.2], resamples=50)
+    assert (found["hit@1"].interval.value, found["hit@3"].interval.value) == pytest.approx((first, third))
+    assert (found["hit@1"].blind, found["hit@3"].blind) == pytest.approx((2 / 5, 9 / 10))
+
+
 def test_spearman_and_kendall_with_ties_by_hand() -> None:
     columns = from_arrays(task_S=[0] * 4, trajectory_S=[0] * 4, reward_S=np.zeros(4))
     found = worth(columns, [1.0, 1.0, 2.0, 3.0], [-0.5, 0.1, 0.1, 0.9], resamples=50)

@@ -15,6 +15,7 @@ Intervals resample tasks, since steps and runs of one task are not independent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,9 +71,9 @@ def worth(
 
     Correlations are means over units (Spearman; Kendall's tau-b), ``spearman_all`` is over all rows. ``sign`` is the share of equal
     signs, the mean of that over good steps and that over bad ones; credit 0 counts half. ``auc`` is the chance that a good step has
-    more credit than a bad one of its unit. ``hit@k`` is the share of trajectories whose decisive wrong step, the first of those with
-    the lowest reference, is among the ``k`` with the least credit, in expectation over the order of ties; it looks at ``failed_S``
-    trajectories (all without it) that have a bad step and more than ``k`` steps.
+    more credit than a bad one of its unit. ``hit@k`` is the share of trajectories whose decisive wrong step, the one with the
+    lowest reference (any of several), is among the ``k`` with the least credit, in expectation over the order of ties; it looks at
+    ``failed_S`` trajectories (all without it) that have a bad step and more than ``k`` steps.
 
     Intervals are 95 % percentile bootstrap intervals over tasks; for ``spearman_all`` the ranks are those of the whole sample.
     A measure without any unit is left out. Raises ``DataError`` where lengths differ or a number is not finite.
@@ -103,13 +104,14 @@ def worth(
         pairs = [(rows[0], _auc(credit[rows], good[rows], bad[rows])) for rows in _units(ids, 2)]
         found[f"auc_{scope}"] = tasks.mean(pairs, blind=0.5)
     walks = [rows for rows in _units(columns.trajectory_S, 2) if failed[rows].any() and bad[rows].any()]
-    walks = [rows[np.argsort(columns.turn_S[rows], kind="stable")] for rows in walks]
     for k in top:
         long = [rows for rows in walks if rows.size > k]
         hits = [(rows[0], _hit(credit[rows], reference[rows], k)) for rows in long]
-        found[f"hit@{k}"] = tasks.mean(
-            hits, blind=float(np.mean([k / rows.size for rows in long])) if long else 0.0
-        )
+        blind = [
+            1.0 - _missed(rows.size, int((reference[rows] == reference[rows].min()).sum()), k)
+            for rows in long
+        ]
+        found[f"hit@{k}"] = tasks.mean(hits, blind=float(np.mean(blind)) if long else 0.0)
     return {name: measure for name, measure in found.items() if measure is not None}
 
 
@@ -228,9 +230,20 @@ def _auc(credit: FloatArray, good: BoolArray, bad: BoolArray) -> _Score:
 
 
 def _hit(credit: FloatArray, reference: FloatArray, k: int) -> _Score:
-    decisive = credit[int(np.argmin(reference))]
-    lower, equal = int((credit < decisive).sum()), int((credit == decisive).sum())
-    return float(np.clip((k - lower) / equal, 0.0, 1.0)), bool(np.ptp(credit) == 0)
+    """The chance that a decisive step is among the ``k`` with the least credit, whatever the order of ties."""
+    decisive = reference == reference.min()
+    cut = np.sort(credit)[k - 1]
+    flat = bool(np.ptp(credit) == 0)
+    if decisive[credit < cut].any():
+        return 1.0, flat
+    tied = credit == cut
+    left = k - int((credit < cut).sum())
+    return 1.0 - _missed(int(tied.sum()), int(decisive[tied].sum()), left), flat
+
+
+def _missed(size: int, wanted: int, drawn: int) -> float:
+    """The chance that a blind draw without replacement has none of the ``wanted`` among ``size``."""
+    return math.comb(size - wanted, drawn) / math.comb(size, drawn)
 
 
 def _numbers(name: str, values: npt.ArrayLike, size: int) -> FloatArray:
