@@ -102,6 +102,19 @@ class Lenient(LocalLearner):
         return super().forward_backward(samples, loss, totals=totals)
 
 
+class ForgetsTheReference(LocalLearner):
+    """Compares log-probabilities where it should compare log-ratios."""
+
+    def forward_backward(
+        self, samples: Sequence[Sample], loss: Loss, *, totals: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        bare = [
+            replace(one, reference_logprobs=(0.0,) * len(one.ids)) if one.reference_logprobs else one
+            for one in samples
+        ]
+        return super().forward_backward(bare, loss, totals=totals)
+
+
 class OverwritesGradient(LocalLearner):
     """Forgets the gradient of the calls before."""
 
@@ -121,6 +134,8 @@ class OverwritesGradient(LocalLearner):
         (IgnoresAllowed, "allowed sets"),
         (Misaligned, "log-probabilities are aligned"),
         (Ascends, "sign"),
+        (ForgetsTheReference, "preferences"),
+        (ForgetsTheReference, "tokens to avoid"),
         (Lenient, "unsupported options raise"),
     ],
 )

@@ -446,6 +446,11 @@ class Loss:
     then over rollouts), ``token`` (mean over all tokens of the batch), ``sum`` (per rollout sum, mean over rollouts),
     ``constant`` (sum divided by ``constant``). ``kl``: ``none``, ``k1``, ``k2``, ``k3`` (low variance) against
     ``reference_logprobs`` with weight ``kl_coefficient``. ``entropy`` adds an entropy bonus.
+
+    ``preference`` compares the samples of a pair by ``h``, their weighted log-ratio to the reference (``Sample.preference_weight``), and is averaged
+    over pairs: ``sigmoid``, ``ipo``, ``hinge``, or ``kto`` for samples that are good or bad alone. ``preference_beta`` scales ``h``,
+    ``preference_offset`` is what it is compared with, ``preference_smoothing`` the share of labels taken to be wrong. Without
+    ``preference_reference`` the log-probability stands for the log-ratio. ``avoid`` weighs the loss that makes tokens less likely than under the reference.
     """
 
     policy: str = "ppo"
@@ -459,6 +464,12 @@ class Loss:
     entropy: float = 0.0
     supervised: float = 1.0
     value: float = 0.0
+    preference: str = "none"
+    preference_beta: float = 0.1
+    preference_offset: float = 0.0
+    preference_smoothing: float = 0.0
+    preference_reference: bool = True
+    avoid: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -472,6 +483,8 @@ class Capabilities:
     reference: bool = False
     tree_packing: bool = False
     exact_resume: bool = False
+    preferences: frozenset[str] = frozenset()
+    avoid: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -263,6 +263,9 @@ class Sample:
     the divergence from the reference (``reference_logprobs``). ``step_of`` numbers the step a token
     belongs to, ``-1`` for context. ``allowed`` maps a position to the ids that could be chosen there.
     ``rollout`` names the trajectory, for aggregation per rollout.
+
+    Samples of one ``pair`` are compared: the sum of ``preference_weight`` times the log-ratio to the reference, over all of them, should be
+    large. So the preferred side has positive weights and the other negative ones. ``avoid_weight`` weighs tokens that should become unlikely.
     """
 
     ids: tuple[int, ...]
@@ -278,3 +281,6 @@ class Sample:
     allowed: Mapping[int, tuple[int, ...]] | None = None
     temperature: float = 1.0
     rollout: str = ""
+    preference_weight: tuple[float, ...] = ()
+    pair: str = ""
+    avoid_weight: tuple[float, ...] = ()

@@ -13,14 +13,14 @@ from torch import Tensor
 from everystep.core.protocols import Loss
 from everystep.learn.logprobs import Choices
 from everystep.learn.packing import Packed
-from everystep.learn.streams import STREAMS, Floats, Ints, Streams, coefficients
+from everystep.learn.streams import PREFERENCE, STREAMS, Floats, Ints, Streams, coefficients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What one row asks of the network: its tokens up to the last needed one, and the needed positions.
 
-    ``weights`` are per position of ``needed``, normalised, one array a stream.
+    ``weights`` are per position of ``needed``, one array a stream, normalised; those of ``PREFERENCE`` are as given.
     """
 
     row: Streams
@@ -33,7 +33,8 @@ class Work:
 class Flat:
     """The needed tokens ``[N]`` of one micro-batch, row after row.
 
-    ``cell`` is the flat cell whose hidden state predicts the token, ``owner`` the index of its row in the batch.
+    ``cell`` is the flat cell whose hidden state predicts the token, ``owner`` the index of its row in the batch,
+    ``pair`` the number of its pair in the micro-batch.
     """
 
     cell: Tensor
@@ -46,6 +47,7 @@ class Flat:
     value_target: Tensor
     segment: Tensor
     segments: int
+    pair: Tensor
 
 
 def work_of(rows: Sequence[Streams], loss: Loss, totals: Mapping[str, float]) -> list[Work]:
@@ -57,12 +59,12 @@ def work_of(rows: Sequence[Streams], loss: Loss, totals: Mapping[str, float]) ->
     weights = {name: coefficients(rows, name, loss, totals) for name in STREAMS}
     some = []
     for place, row in enumerate(rows):
-        own = {name: weights[name][place] for name in STREAMS}
+        own = {name: weights[name][place] for name in STREAMS} | {PREFERENCE: row.weights[PREFERENCE]}
         policy = own["policy"] != 0
         moves = policy if loss.entropy else policy & (row.advantage != 0)
-        others = (
-            (own["supervised"] != 0) & (loss.supervised != 0) | (own["reference"] != 0) | (own["value"] != 0)
-        )
+        others = (own["supervised"] != 0) & (loss.supervised != 0)
+        for name in ("reference", "value", "avoid", PREFERENCE):
+            others |= own[name] != 0
         if not (moves | others).any():
             continue
         needed = np.flatnonzero(policy | others)
@@ -71,7 +73,7 @@ def work_of(rows: Sequence[Streams], loss: Loss, totals: Mapping[str, float]) ->
                 row=row,
                 fed=row.ids[: needed[-1]],
                 needed=needed,
-                weights={name: own[name][needed] for name in STREAMS},
+                weights={name: weight[needed] for name, weight in own.items()},
             )
         )
     return some
@@ -97,13 +99,16 @@ def flatten(packed: Packed, work: Sequence[Work], loss: Loss, device: torch.devi
         return join([getattr(one.row, name)[one.needed] for one in members])
 
     segment, segments = _segments(members, loss)
+    pairs: dict[str, int] = {}
+    for one in members:
+        pairs.setdefault(one.row.pair, len(pairs))
     return Flat(
         cell=join([cells[one.needed - 1] for cells, one in zip(packed.cells, members, strict=True)]),
         owner=join([np.full(len(one.needed), one.row.index) for one in members]),
         choices=_choices(members, device),
         weights={
             name: join([one.weights[name] for one in members])
-            for name in STREAMS
+            for name in (*STREAMS, PREFERENCE)
             if any(name in one.weights and one.weights[name].any() for one in members)
         },
         advantage=column("advantage"),
@@ -112,6 +117,7 @@ def flatten(packed: Packed, work: Sequence[Work], loss: Loss, device: torch.devi
         value_target=column("value_target"),
         segment=torch.from_numpy(segment).to(device),
         segments=segments,
+        pair=join([np.full(len(one.needed), pairs[one.row.pair]) for one in members]),
     )
 
 

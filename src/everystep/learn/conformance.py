@@ -286,6 +286,82 @@ def _allowed(case: _Case) -> None:
         raise _BrokenError("a token without a choice must have no gradient")
 
 
+def _slope(kind: str, h: float) -> float:
+    """The derivative of a preference loss by ``h``, at the loss's default options, from its formula."""
+    beta = Loss().preference_beta
+    lost = 1.0 / (1.0 + math.exp(beta * h))
+    slopes = {
+        "sigmoid": -beta * lost,
+        "ipo": 2.0 * (h - 0.5 / beta),
+        "hinge": -beta if beta * h < 1.0 else 0.0,
+        "kto": -beta * lost * (1.0 - lost),
+    }
+    if kind not in slopes:
+        raise _BrokenError(f"the preference loss {kind!r} is offered, but has no formula here")
+    return slopes[kind]
+
+
+def _preferences(case: _Case) -> str:
+    """A pair's gradient is that of a cross-entropy whose weights are the loss's slope at the pair's margin."""
+    learner = case.factory()
+    trunk = case.rows[1].ids[:6]
+    bare = [Sample(ids=(*trunk, *case.rows[at].ids[:size])) for at, size in ((0, 4), (2, 6))]
+    rows = []
+    for sign, row, scored in zip((1.0, -1.0), bare, learner.score(bare), strict=True):
+        weight = (0.0,) * len(trunk) + (sign,) * (len(row.ids) - len(trunk))
+        reference = tuple(p - 0.3 * sign * (at % 3) for at, p in enumerate(scored.logprobs))
+        rows.append(replace(row, preference_weight=weight, reference_logprobs=reference, pair="one"))
+    offered = learner.capabilities.preferences
+    if not offered:
+        _must_raise(lambda: learner.forward_backward(rows, Loss(preference="sigmoid")), "a preference loss")
+        raise _NotApplicableError("not offered, and refused as it must be")
+    gaps = [
+        sum(
+            w * (new - old)
+            for w, new, old in zip(row.preference_weight, one.logprobs, row.reference_logprobs, strict=True)
+        )
+        for row, one in zip(rows, learner.score(rows), strict=True)
+    ]
+    detail = ""
+    for kind in sorted(offered):
+        alone = kind == "kto"
+        given = [replace(row, pair=f"{at}") for at, row in enumerate(rows)] if alone else rows
+        plain = []
+        for row, gap in zip(rows, gaps, strict=True):
+            slope = _slope(kind, gap) / 2 if alone else _slope(kind, sum(gaps))
+            weight = tuple(-slope * w for w in row.preference_weight)
+            plain.append(replace(row, preference_weight=(), pair="", supervised_weight=weight))
+        found = case.gradient([given], Loss(preference=kind))
+        detail = case.same(found, case.gradient([plain], _SUM), f"{kind} against its weighted cross-entropy")
+        if not alone:
+            side = rows[:1]
+            _must_raise(
+                lambda side=side, kind=kind: case.factory().forward_backward(side, Loss(preference=kind)),  # type: ignore[misc]
+                "one side of a pair",
+            )
+    return detail
+
+
+def _avoid(case: _Case) -> str:
+    learner = case.factory()
+    row = replace(case.rows[1], supervised_weight=())
+    size = len(row.ids)
+    now = learner.score([row])[0].logprobs
+    reference = tuple(p + 0.2 * (at % 3 - 1) for at, p in enumerate(now))
+    weight = (0.0, *(1.0,) * (size - 1))
+    sample = replace(row, avoid_weight=weight, reference_logprobs=reference)
+    if not learner.capabilities.avoid:
+        _must_raise(lambda: learner.forward_backward([sample], Loss(avoid=0.2)), "tokens to avoid")
+        raise _NotApplicableError("not offered, and refused as it must be")
+    slopes = tuple(
+        -0.2 * w / (size - 1) / (1.0 + math.exp(old - new))
+        for w, old, new in zip(weight, reference, now, strict=True)
+    )
+    found = case.gradient([[sample]], Loss(avoid=0.2))
+    expected = case.gradient([[replace(row, supervised_weight=slopes)]], _SUM)
+    return case.same(found, expected, "tokens to avoid against their weighted cross-entropy")
+
+
 def _temperature(case: _Case) -> None:
     learner = case.factory()
     row = case.rows[1]
@@ -388,6 +464,8 @@ _CHECKS: dict[str, Callable[[_Case], str | None]] = {
     "log-probabilities are aligned": _alignment,
     "ratio is 1 before the first update": _ratio,
     "allowed sets": _allowed,
+    "preferences": _preferences,
+    "tokens to avoid": _avoid,
     "temperature": _temperature,
     "restore to the bit": _restore,
     "the sampler sees new weights": _sampler,

@@ -24,11 +24,19 @@ from everystep.core.records import Sample
 from everystep.learn import checkpoints
 from everystep.learn.batches import Flat, Work, everything, flatten, work_of
 from everystep.learn.logprobs import token_logprobs
-from everystep.learn.losses import POLICIES, check_loss, kl_terms, policy_terms
+from everystep.learn.losses import POLICIES, PREFERENCES, check_loss
 from everystep.learn.meter import Meter
 from everystep.learn.networks import fingerprint, hidden_states, parts_of, refuse_tree
+from everystep.learn.objective import loss_parts
 from everystep.learn.packing import PACKINGS, Packed, pack
-from everystep.learn.streams import Streams, check_options, streams_of, totals_of_streams
+from everystep.learn.streams import (
+    PREFERENCE,
+    Streams,
+    check_options,
+    pair_divisor,
+    streams_of,
+    totals_of_streams,
+)
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 
@@ -109,6 +117,8 @@ class LocalLearner:
             reference=True,
             tree_packing=True,
             exact_resume=True,
+            preferences=frozenset(PREFERENCES) - {"none"},
+            avoid=True,
         )
 
     def forward_backward(
@@ -124,11 +134,13 @@ class LocalLearner:
             raise LearnerError("loss.value needs a value head. Make the learner with value_head=True.")
         rows = self._rows(samples)
         check_options(rows, samples, loss)
-        work = work_of(rows, loss, totals_of_streams(rows) if totals is None else totals)
+        totals = totals_of_streams(rows) if totals is None else totals
+        work = work_of(rows, loss, totals)
+        divisor = 1.0 if loss.preference == "none" else pair_divisor(loss, totals)
         meter = Meter()
         try:
             for packed in self._pack(work):
-                self._backward(packed, work, loss, meter)
+                self._backward(packed, work, loss, divisor, meter)
         except LearnerError:
             self._optimizer.zero_grad(set_to_none=True)
             self._pending = False
@@ -291,6 +303,7 @@ class LocalLearner:
             tokens_per_batch=budget,
             pair_cost=0.0 if exact else 1.0 / (4.0 * self._parts.width),
             run_cost=self.options.least_shared or (_RUN_COST / self._parts.width if exact else 0.0),
+            together=[one.row.pair if PREFERENCE in one.weights else "" for one in work],
         )
 
     def _forward(
@@ -313,55 +326,21 @@ class LocalLearner:
         values: Tensor = self._value_head(hidden.to(self._value_head.weight.dtype)).squeeze(-1)
         return values
 
-    def _backward(self, packed: Packed, work: Sequence[Work], loss: Loss, meter: Meter) -> None:
+    def _backward(
+        self, packed: Packed, work: Sequence[Work], loss: Loss, divisor: float, meter: Meter
+    ) -> None:
         flat = flatten(packed, work, loss, self._device)
         hidden, new, entropy = self._forward(packed, flat, entropy_gradient=loss.entropy != 0)
         labels = {work[index].row.index: work[index].row.label for index in packed.members}
         _finite(new, flat.owner, labels, "log-probability")
-        parts = self._losses(flat, hidden, new, entropy, loss, meter)
+        values = self._values(hidden).float() if "value" in flat.weights else None
+        parts = loss_parts(flat, new, entropy, values, loss, meter, pairs=divisor)
         total = torch.stack(list(parts.values())).sum()
         _finite(total, None, labels, "loss")
         torch.autograd.backward(total)
         gradients = [p.grad for p in self._trainable.values() if p.grad is not None]
         _finite(torch.stack(torch._foreach_norm(gradients)), None, labels, "gradient")
         meter.batch(parts, packed, trained=len(flat.cell))
-
-    def _losses(
-        self, flat: Flat, hidden: Tensor, new: Tensor, entropy: Tensor, loss: Loss, meter: Meter
-    ) -> dict[str, Tensor]:
-        """Return the parts of the loss of one micro-batch, weighted and normalised."""
-        parts: dict[str, Tensor] = {}
-        weights = flat.weights
-        if "policy" in weights:
-            at = weights["policy"].nonzero().squeeze(1)
-            weight = weights["policy"][at]
-            terms = policy_terms(
-                new[at],
-                flat.old[at],
-                flat.advantage[at],
-                loss,
-                segment=flat.segment[at],
-                segments=flat.segments,
-            )
-            parts["policy_loss"] = (weight * terms.loss).sum()
-            if loss.entropy:
-                parts["entropy_loss"] = -loss.entropy * (weight * entropy[at]).sum()
-            meter.add("entropy", entropy[at].detach())
-            if loss.policy != "reinforce":
-                meter.policy(terms, flat.old[at] - new.detach()[at])
-        if "supervised" in weights and loss.supervised:
-            parts["supervised_loss"] = -loss.supervised * (weights["supervised"] * new).sum()
-        if "reference" in weights:
-            at = weights["reference"].nonzero().squeeze(1)
-            terms_kl = kl_terms(loss.kl, new[at], flat.reference[at])
-            parts["kl_loss"] = loss.kl_coefficient * (weights["reference"][at] * terms_kl).sum()
-            meter.add("reference_kl", terms_kl.detach())
-        if "value" in weights:
-            at = weights["value"].nonzero().squeeze(1)
-            error = self._values(hidden[at]).float() - flat.value_target[at]
-            parts["value_loss"] = loss.value * 0.5 * (weights["value"][at] * error.square()).sum()
-            meter.add("value_error", error.detach().abs())
-        return parts
 
 
 _RUN_COST = 6400.0  # over the width: tokens that a branch of a trie costs, measured at widths of 64 to 512

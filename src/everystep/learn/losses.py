@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.core.protocols import Loss
@@ -17,6 +18,7 @@ from everystep.core.protocols import Loss
 POLICIES = ("ppo", "cispo", "gspo", "step", "importance", "reinforce")
 AGGREGATES = ("rollout", "token", "sum", "constant")
 KLS = ("none", "k1", "k2", "k3")
+PREFERENCES = ("none", "sigmoid", "ipo", "hinge", "kto")
 
 _MAX_LOG_RATIO = 20.0  # exp of more overflows in half precision and says nothing more
 
@@ -37,6 +39,7 @@ def check_loss(loss: Loss) -> None:
         ("policy", loss.policy, POLICIES),
         ("aggregate", loss.aggregate, AGGREGATES),
         ("kl", loss.kl, KLS),
+        ("preference", loss.preference, PREFERENCES),
     ):
         if value not in known:
             raise ConfigError(f"loss.{field}={value!r} is unknown. {did_you_mean(value, known)}")
@@ -60,9 +63,29 @@ def check_loss(loss: Loss) -> None:
         ("supervised", loss.supervised),
         ("value", loss.value),
         ("kl_coefficient", loss.kl_coefficient),
+        ("avoid", loss.avoid),
     ):
         if number < 0:
             raise ConfigError(f"{field}={number!r}: expected 0 or more. Put the sign into the weights.")
+    _check_preference(loss)
+
+
+def _check_preference(loss: Loss) -> None:
+    kind, plain = loss.preference, Loss()
+    if not loss.preference_beta > 0:
+        raise ConfigError(f"preference_beta={loss.preference_beta!r}: expected above 0.")
+    if not 0 <= loss.preference_smoothing < 0.5:
+        raise ConfigError(
+            f"preference_smoothing={loss.preference_smoothing!r}: expected 0 or more, below 0.5."
+        )
+    for field, number, usual, kinds in (
+        ("beta", loss.preference_beta, plain.preference_beta, PREFERENCES[1:]),
+        ("reference", loss.preference_reference, plain.preference_reference, PREFERENCES[1:]),
+        ("offset", loss.preference_offset, plain.preference_offset, ("sigmoid", "hinge", "kto")),
+        ("smoothing", loss.preference_smoothing, plain.preference_smoothing, ("sigmoid",)),
+    ):
+        if number != usual and kind not in kinds:
+            raise ConfigError(f"preference_{field}={number!r} has no effect with preference={kind!r}.")
 
 
 def policy_terms(
@@ -132,3 +155,45 @@ def kl_terms(kind: str, new: Tensor, reference: Tensor) -> Tensor:
     if kind == "k3":
         return (torch.exp(-gap) + gap - 1.0).clamp(-10.0, 10.0)
     raise ConfigError(f"kl={kind!r} is unknown. {did_you_mean(kind, KLS)}")
+
+
+def preference_terms(kind: str, margin: Tensor, loss: Loss, *, good: Tensor | None = None) -> Tensor:
+    """Return the loss of each pair ``[P]`` from its ``margin`` ``h``, the weighted log-ratio of both sides.
+
+    With ``b`` = ``preference_beta``, ``o`` = ``preference_offset``, ``u = b h - o`` and ``e`` = ``preference_smoothing``:
+    ``sigmoid``: ``-(1 - e) log s(u) - e log s(-u)`` (DPO, Rafailov et al. 2023, eq. 7; smoothed: Mitchell 2023, cDPO; with ``o`` and without a
+    reference: SimPO, Meng et al. 2024, eq. 6). ``ipo``: ``(h - 1 / (2 b))^2`` (Azar et al. 2023, eq. 17). ``hinge``: ``max(0, 1 - u)`` (SLiC,
+    Zhao et al. 2023). ``kto``: ``1 - s(b h -+ o)``, minus where the sample is ``good`` and plus where it is bad (Ethayarajh et al. 2024, eq. 8, with ``o``
+    its reference point ``b z``, which the caller estimates).
+
+    >>> terms = preference_terms("sigmoid", torch.tensor([5.0, 14.0]), Loss(preference="sigmoid", preference_beta=0.05))
+    >>> [round(float(one), 6) for one in terms]
+    [0.575939, 0.403186]
+    """
+    scaled = loss.preference_beta * margin
+    if kind == "ipo":
+        return (margin - 0.5 / loss.preference_beta).square()
+    if kind == "kto":
+        if good is None:
+            raise ConfigError("the preference loss 'kto' needs to know which samples are good.")
+        offset = torch.where(good, loss.preference_offset, -loss.preference_offset)
+        return torch.sigmoid(offset - scaled)
+    scaled = scaled - loss.preference_offset
+    if kind == "hinge":
+        return (1.0 - scaled).clamp(min=0.0)
+    if kind == "sigmoid":
+        wrong = loss.preference_smoothing
+        return (1.0 - wrong) * softplus(-scaled) + wrong * softplus(scaled)
+    raise ConfigError(f"preference={kind!r} is unknown. {did_you_mean(kind, PREFERENCES)}")
+
+
+def avoid_terms(new: Tensor, reference: Tensor) -> Tensor:
+    """Return ``-log s(-(log p - log q))`` of each token: what makes it less likely than under the reference, ever less so once it is.
+
+    SEAgent's adversarial imitation of failures (Sun et al. 2025, arXiv:2508.04700; the form is that of its released code).
+
+    >>> terms = avoid_terms(torch.tensor([-1.0, -2.0, -0.5]), torch.tensor([-1.2, -1.5, -0.5]))
+    >>> round(0.2 * float(terms.mean()), 6)
+    0.131024
+    """
+    return softplus(new - reference)

@@ -70,24 +70,30 @@ def pack(
     tokens_per_batch: int,
     pair_cost: float = 0.0,
     run_cost: float = 0.0,
+    together: Sequence[str] | None = None,
 ) -> list[Packed]:
     """Lay out ``rows`` (token ids, none empty) as micro-batches of at most ``tokens_per_batch`` cells each.
 
     A row longer than that gets a micro-batch of its own, and a trie may grow to twice its longest row. ``pair_cost`` is what one cell of an attention matrix
     costs beside one token in the rest of the network: the price of a wider trie where its mask is dense.
     ``run_cost`` is what a branch of a trie costs beside one token, where attention is computed branch by branch.
+    ``together`` has a name for each row: rows of one name, other than the empty one, stand in one micro-batch (and one trie), which may grow to
+    what they need.
     """
     if packing not in PACKINGS:
         raise ConfigError(f"packing={packing!r} is unknown. {did_you_mean(packing, PACKINGS)}")
     if tokens_per_batch < 1:
         raise ConfigError(f"tokens_per_batch={tokens_per_batch!r}: expected 1 or more.")
-    if packing == "tree":
-        trees = _fold(rows, tokens_per_batch, pair_cost, run_cost)
+    units = _units(len(rows), together)
+    if packing != "tree":
+        bundles = [[_grow([index], rows) for index in unit] for unit in units]
+    elif len(units) == len(rows):
+        bundles = [[tree] for tree in _fold(rows, tokens_per_batch, pair_cost, run_cost)]
     else:
-        trees = [_grow([index], rows) for index in range(len(rows))]
+        bundles = [[tree] for tree in _fold_units(rows, units, tokens_per_batch, pair_cost, run_cost)]
     if packing != "padded":
-        trees.sort(key=lambda tree: -tree.size)
-    return [_rectangle(some) for some in _cut(trees, tokens_per_batch)]
+        bundles.sort(key=lambda bundle: -max(tree.size for tree in bundle))
+    return [_rectangle(some) for some in _cut(bundles, tokens_per_batch)]
 
 
 def unique_tokens(rows: Sequence[Ints]) -> int:
@@ -103,17 +109,26 @@ def unique_tokens(rows: Sequence[Ints]) -> int:
     return total
 
 
-def _cut(trees: list[_Tree], tokens_per_batch: int) -> list[list[_Tree]]:
-    """Cut the sequence of trees into rectangles of at most ``tokens_per_batch`` cells."""
+def _units(size: int, together: Sequence[str] | None) -> list[list[int]]:
+    """Return the rows that must stay together, in the order of their first."""
+    units: dict[str | int, list[int]] = {}
+    for index in range(size):
+        units.setdefault((together[index] if together else "") or index, []).append(index)
+    return list(units.values())
+
+
+def _cut(bundles: list[list[_Tree]], tokens_per_batch: int) -> list[list[_Tree]]:
+    """Cut the sequence of bundles of trees into rectangles of at most ``tokens_per_batch`` cells."""
     batches: list[list[_Tree]] = []
     width = 0
-    for tree in trees:
-        width = max(width, tree.size)
-        if batches and width * (len(batches[-1]) + 1) <= tokens_per_batch:
-            batches[-1].append(tree)
+    for bundle in bundles:
+        own = max(tree.size for tree in bundle)
+        width = max(width, own)
+        if batches and width * (len(batches[-1]) + len(bundle)) <= tokens_per_batch:
+            batches[-1].extend(bundle)
         else:
-            batches.append([tree])
-            width = tree.size
+            batches.append([*bundle])
+            width = own
     return batches
 
 
@@ -162,6 +177,33 @@ def _fold(rows: Sequence[Ints], tokens_per_batch: int, pair_cost: float, run_cos
             groups.append([index])
             size = longest = len(row)
         last = row
+    return [_grow(group, rows) for group in groups]
+
+
+def _fold_units(
+    rows: Sequence[Ints],
+    units: list[list[int]],
+    tokens_per_batch: int,
+    pair_cost: float,
+    run_cost: float,
+) -> list[_Tree]:
+    """Like ``_fold``, for units of rows that stay in one trie: the rows of a trie are put in order again each time it grows."""
+    keys = [_lexical(row) for row in rows]
+    units = [sorted(unit, key=keys.__getitem__) for unit in units]
+    groups: list[list[int]] = []
+    size = longest = 0
+    for unit in sorted(units, key=lambda one: keys[one[0]]):
+        own = unique_tokens([rows[index] for index in unit])
+        longest = max(longest, own)
+        if groups:
+            joined = sorted((*groups[-1], *unit), key=keys.__getitem__)
+            total = unique_tokens([rows[index] for index in joined])
+            apart = _cost(size, pair_cost) + _cost(own, pair_cost)
+            if total <= max(tokens_per_batch, 2 * longest) and _cost(total, pair_cost) + run_cost < apart:
+                groups[-1], size = joined, total
+                continue
+        groups.append(unit)
+        size = longest = own
     return [_grow(group, rows) for group in groups]
 
 

@@ -16,15 +16,18 @@ from everystep.core.records import Sample
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-STREAMS = ("policy", "supervised", "reference", "value")
-"""The four weighted streams. Each is normalised by the count of its own non-zero weights."""
+STREAMS = ("policy", "supervised", "reference", "value", "avoid")
+"""The weighted streams. Each is normalised by the count of its own non-zero weights."""
+
+PREFERENCE, PAIRS = "preference", "preference.pairs"
+"""The stream that is summed over the rows of a pair; its loss is normalised by the number of pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
     """One sample as arrays of one length ``T``; a stream that the sample left out is all zero.
 
-    ``weights`` has one array for each name of ``STREAMS``. ``index`` is the sample's place in the batch.
+    ``weights`` has one array for each name of ``STREAMS``, and ``PREFERENCE``. ``index`` is the sample's place in the batch.
     """
 
     index: int
@@ -38,6 +41,7 @@ class Streams:
     step_of: Ints
     allowed: Mapping[int, tuple[int, ...]]
     temperature: float
+    pair: str = ""
 
     @property
     def label(self) -> str:
@@ -83,6 +87,8 @@ def _streams(index: int, sample: Sample) -> Streams:
             "supervised": column("supervised_weight", sample.supervised_weight),
             "reference": column("reference_weight", sample.reference_weight),
             "value": column("value_weight", sample.value_weight),
+            "avoid": column("avoid_weight", sample.avoid_weight),
+            PREFERENCE: column("preference_weight", sample.preference_weight),
         },
         advantage=column("advantage", sample.advantage),
         logprobs=column("logprobs", sample.logprobs),
@@ -93,6 +99,7 @@ def _streams(index: int, sample: Sample) -> Streams:
         else np.zeros(size, dtype=np.int64),
         allowed=sample.allowed or {},
         temperature=sample.temperature,
+        pair=sample.pair,
     )
     _check(streams)
     return streams
@@ -143,16 +150,59 @@ def check_options(rows: Sequence[Streams], samples: Sequence[Sample], loss: Loss
             raise LearnerError(
                 f"{row.label}: value_weight needs loss.value above 0 (it is {loss.value!r}) and value_target."
             )
+        if weights["avoid"].any() and (loss.avoid == 0 or not sample.reference_logprobs):
+            raise LearnerError(
+                f"{row.label}: avoid_weight needs loss.avoid above 0 (it is {loss.avoid!r}) and reference_logprobs "
+                f"({'given' if sample.reference_logprobs else 'missing'})."
+            )
+        if weights[PREFERENCE].any():
+            _check_preference(row, sample, loss)
+    _check_pairs(rows, loss)
     if loss.kl != "none" and rows and not any(row.weights["reference"].any() for row in rows):
         raise LearnerError(
             f"kl is {loss.kl!r} but no sample has a reference_weight. Give the stream, or set kl='none'."
         )
 
 
+def _check_preference(row: Streams, sample: Sample, loss: Loss) -> None:
+    if loss.preference == "none" or not row.pair:
+        raise LearnerError(
+            f"{row.label}: preference_weight needs a preference loss (it is {loss.preference!r}) and the name of its pair "
+            f"(it is {row.pair!r})."
+        )
+    if loss.preference_reference and not sample.reference_logprobs:
+        raise LearnerError(
+            f"{row.label}: preference_weight needs reference_logprobs: score the samples with the reference model before "
+            "training, or set preference_reference=False for a loss without one."
+        )
+
+
+def _check_pairs(rows: Sequence[Streams], loss: Loss) -> None:
+    """Raise where a preference loss has nothing to compare, or a side of a pair is missing."""
+    if loss.preference == "none":
+        return
+    sides: dict[str, set[bool]] = {}
+    for row in rows:
+        weight = row.weights[PREFERENCE]
+        if weight.any():
+            sides.setdefault(row.pair, set()).update((weight[weight != 0] > 0).tolist())
+    wanted = 1 if loss.preference == "kto" else 2
+    for pair, found in sides.items():
+        if len(found) != wanted:
+            raise LearnerError(
+                f"pair {pair!r} has {'both sides' if len(found) == 2 else 'one side only'}; {loss.preference!r} needs "
+                f"{'both in one call: positive weights for the preferred, negative for the other' if wanted == 2 else 'one'}."
+            )
+    if rows and not sides:
+        raise LearnerError(
+            f"preference is {loss.preference!r} but no sample has a preference_weight. Give pairs, or set preference='none'."
+        )
+
+
 def totals_of(samples: Sequence[Sample]) -> dict[str, float]:
     """Return the counts that normalise ``samples`` as one batch, to give to several ``forward_backward`` calls.
 
-    Keys: ``STREAM.tokens`` and ``STREAM.rollouts``, and ``STREAM.rollout:NAME`` for a rollout that has more
+    Keys: ``preference.pairs``, ``STREAM.tokens`` and ``STREAM.rollouts``, and ``STREAM.rollout:NAME`` for a rollout that has more
     than one sample. Counts are of non-zero weights, so a loss stays linear in its weights.
 
     >>> totals_of([Sample(ids=(1, 2, 3), policy_weight=(0.0, 1.0, 0.5), advantage=(0.0, 1.0, 1.0))])
@@ -176,7 +226,13 @@ def totals_of_streams(rows: Sequence[Streams]) -> dict[str, float]:
             totals[f"{name}.tokens"] = float(sum(counts.values()))
             totals[f"{name}.rollouts"] = float(len(counts))
             totals |= {f"{name}.rollout:{key}": float(counts[key]) for key, n in members.items() if n > 1}
-    return totals
+    pairs = {row.pair for row in rows if row.weights[PREFERENCE].any()}
+    return totals | ({PAIRS: float(len(pairs))} if pairs else {})
+
+
+def pair_divisor(loss: Loss, totals: Mapping[str, float]) -> float:
+    """Return what the sum over pairs is divided by: their number, or ``loss.constant``."""
+    return loss.constant if loss.aggregate == "constant" else _total(totals, PAIRS)
 
 
 def coefficients(rows: Sequence[Streams], name: str, loss: Loss, totals: Mapping[str, float]) -> list[Floats]:
