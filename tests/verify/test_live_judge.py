@@ -25,7 +25,7 @@ def not_so(evidence: Evidence) -> Said:
 
 def test_a_judge_that_sees_the_future_is_refused_and_told_why() -> None:
     for looks in (Looks(after=1), Looks(outcome=True)):
-        with pytest.raises(ConfigError, match="sees the future.*stored trajectories"):
+        with pytest.raises(ConfigError, match=r"sees the future.*stored trajectories"):
             live(Rule(name="late", function=not_so, looks=looks))
     with pytest.raises(ConfigError, match="not single steps"):
         live(Rule(name="whole", function=not_so, levels=frozenset({Level.TRAJECTORY})))

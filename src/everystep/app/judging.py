@@ -221,6 +221,8 @@ class Compare:
     """Which judge's verdicts are the labels, where there are several."""
     precision: float | None = None
     """Cut where this share of the kept is good."""
+    sure: bool = False
+    """The lower end of the interval has to reach the precision, so that a few lucky steps do not decide."""
     recall: float | None = None
     """Cut where this share of the good is kept."""
     keep: float | None = None
@@ -252,8 +254,8 @@ def calibrate(words: Sequence[str]) -> int:
     found = reliability(some, bins=asked.bins)
     given = (asked.precision, asked.recall, asked.keep)
     targets = (
-        [Target(precision=asked.precision, recall=asked.recall, keep=asked.keep)]
-        if any(one is not None for one in given)
+        [Target(precision=asked.precision, recall=asked.recall, keep=asked.keep, sure=asked.sure)]
+        if asked.sure or any(one is not None for one in given)
         else [Target(precision=0.9), Target(recall=0.9), Target(keep=0.5)]
     )
     effects = [(one, filter_effect(some, one, folds=asked.folds)) for one in targets]

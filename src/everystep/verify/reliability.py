@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from everystep.core.errors import ConfigError, DataError
+from everystep.run.measure import wilson
 from everystep.verify.proportions import Estimate, correlation, share
 
 
@@ -166,11 +167,15 @@ def cut_at(some: Sequence[Judged], threshold: float) -> Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a threshold is chosen for: exactly one of a precision to reach, a recall to keep, a share of all steps to keep."""
+    """What a threshold is chosen for: exactly one of a precision to reach, a recall to keep, a share of all steps to keep.
+
+    With ``sure`` the lower end of the precision's 95 % interval has to reach it, so that a few lucky steps do not decide.
+    """
 
     precision: float | None = None
     recall: float | None = None
     keep: float | None = None
+    sure: bool = False
 
     def __post_init__(self) -> None:
         given = [value for value in (self.precision, self.recall, self.keep) if value is not None]
@@ -179,6 +184,8 @@ class Target:
                 f"precision {self.precision!r}, recall {self.recall!r}, keep {self.keep!r}: "
                 "give exactly one of them, more than 0 and at most 1."
             )
+        if self.sure and self.precision is None:
+            raise ConfigError("sure is about a precision to reach; give one, or leave it out.")
 
 
 def threshold_for(some: Sequence[Judged], target: Target) -> float | None:
@@ -202,7 +209,8 @@ def threshold_for(some: Sequence[Judged], target: Target) -> float | None:
         if at + 1 < len(scored) and scored[at + 1][0] == score:
             continue  # equal scores are kept together
         if target.precision is not None:
-            if right >= target.precision * kept:
+            low = wilson(right / kept, kept)[0] if target.sure else right / kept
+            if low >= target.precision:
                 found = score
         elif target.recall is not None:
             if right >= target.recall * wanted:
