@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from data.synthetic import episode, journal_of
+from data.stored_steps import episode, journal_of
 from everystep.core.errors import ConfigError, DataError, StoreError
 from everystep.core.records import End, StepCredit, Trajectory
 from everystep.data.filter import filter_steps, weights_in

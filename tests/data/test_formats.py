@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.synthetic import episode
+from data.stored_steps import episode
 from everystep.core.errors import ConfigError, DataError, StoreError
 from everystep.core.records import End, Trajectory
 from everystep.core.trace import Kind

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.synthetic import episode, journal_of
+from data.stored_steps import episode, journal_of
 from everystep.core.errors import ConfigError, DataError, StoreError
 from everystep.core.records import Level, Verdict
 from everystep.core.trace import Kind
