@@ -376,7 +376,7 @@ def _section(
         "AUC",
     ]
     out = [
-        f"## {name}",
+        f"### {name}",
     ]
     out.append(
         f"{len(cases)} trajectories of {len({c.item.problem for c in cases})} problems, {steps} labelled steps, {bad} of them wrong. "
@@ -391,7 +391,7 @@ def _section(
             if not (label.startswith("stack") and part not in ("", "dyck_languages"))
         ]
         if len(parts) > 1:
-            out.append(f"### {part} ({len(some)})")
+            out.append(f"#### {part} ({len(some)})")
         out.append(table(head, rows))
     if name != "who_and_when":
         rows = []
@@ -458,7 +458,7 @@ def transfer(names: Sequence[str]) -> list[str]:
             cells.append(f"{ranks(score_S.tolist(), [good for *_, good in sets[target]]):.3f}")
         rows.append(cells)
     return [
-        "## From one set to another",
+        "### From one set to another",
         "AUC of step scores of a linear model trained on one set (less the other's problems) and used on another.",
         table(["trained on", *names], rows),
     ]

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from everystep.core.errors import ConfigError, JudgeError
-from everystep.core.protocols import Environment, Judge
+from everystep.core.protocols import Environment, Judge, Situation
 from everystep.core.records import Level, Task, Trajectory, Verdict
 from everystep.environments.hanoi import Hanoi
 from everystep.environments.intercode_sql import InterCodeSQL
+from everystep.verify.evidence import step_evidence
 from everystep.verify.execute import ByOracle, Executed, executable, raised
 from everystep.verify.judging import judged
+from everystep.verify.live import live
 from verify.stored import played, written
 
 
@@ -90,8 +92,6 @@ def test_a_state_that_cannot_be_rebuilt_gives_no_verdict() -> None:
     rest = Executed(make=lambda _: world.make(), good=executable)
 
     async def lone() -> None:
-        from everystep.verify.evidence import step_evidence
-
         *_, second = list(step_evidence(moved, judge.looks))[:2]
         await judge.judge(Level.STEP, second)
 
@@ -112,6 +112,21 @@ def test_sql_is_judged_by_running_it() -> None:
     valid = verdicts(Executed(make=lambda _: world.make(), good=executable), trajectory)
     assert [one.score for one in valid] == [0.0, 1.0, 1.0]
     assert "nowhere" in (valid[0].reason or "")
+
+
+def test_a_state_is_not_rebuilt_from_a_part_of_its_steps() -> None:
+    world, good = hanoi_run(mistake=False)
+    judge = ByOracle(make=lambda _: world.make())
+    short = replace(judge.looks, actions=2)
+    *_, last = step_evidence(good, short)
+    with pytest.raises(JudgeError, match="without the steps from the start"):
+        asyncio.run(judge.judge(Level.STEP, last))
+    situation = Situation(
+        run="r", task=good.task, node="", goal="", step="s", index=3, observation=good.steps[3].observation
+    )  # fmt: skip
+    found = asyncio.run(live(judge).check(situation, good.steps[3].action, None))
+    assert found.score is None
+    assert "without the steps from the start" in (found.reason or "")
 
 
 def test_what_cannot_be_executed_is_refused() -> None:

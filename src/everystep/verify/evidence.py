@@ -105,7 +105,7 @@ def live_evidence(
     recent = tuple(situation.recent)
     step = Step(
         id=situation.step,
-        parent=recent[-1].id if recent else None,
+        parent=recent[-1].id if recent else None if situation.index == 0 else "",  # empty: not kept
         index=situation.index,
         observation=situation.observation,
         action=action,

@@ -7,7 +7,7 @@ not the stored one is a ``JudgeError``, never a verdict about another state. Ste
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from everystep.core.errors import ConfigError, EverystepError, JudgeError
@@ -55,7 +55,7 @@ class Executed:
         said = self.good(transition, evidence)
         value, reason = said if isinstance(said, tuple) else (said, transition.reason)
         score = None if value is None else float(value)
-        return (verdict(self, level, evidence, score=score, reason=reason),)
+        return (_seen(verdict(self, level, evidence, score=score, reason=reason)),)
 
     def close(self) -> None:
         """Close the environment."""
@@ -101,7 +101,7 @@ class ByOracle:
             there = 0 if last.terminated and last.success else None if stage.over else _far(world)
             good = there is not None and there < here
         reason = None if good else f"the oracle would do {best[:200]!r}"
-        return (verdict(self, level, evidence, score=float(good), reason=reason),)
+        return (_seen(verdict(self, level, evidence, score=float(good), reason=reason)),)
 
     def close(self) -> None:
         """Close the environment."""
@@ -111,6 +111,11 @@ class ByOracle:
 def stage_at(stages: list[_Stage], make: Callable[[Task], Environment], evidence: Evidence) -> _Stage:
     """Return the environment in the state that the evidence's step was taken in."""
     task, wanted = evidence.task, tuple(one.id for one in evidence.before)
+    if (*evidence.before, evidence.step)[0].parent is not None:
+        raise JudgeError(
+            f"step {evidence.targets[0]!r} comes without the steps from the start of its task, so its state cannot be rebuilt. "
+            "Judge stored trajectories, or show all actions (in a run: a window that keeps them all)."
+        )
     stage = stages[0] if stages else None
     if stage is None or stage.task is None or stage.task.environment != task.environment:
         _close(stages)
@@ -179,6 +184,10 @@ def _far(world: Any) -> int | None:
             return count if found.success else None
     world.restore(state)
     return None
+
+
+def _seen(one: Verdict) -> Verdict:
+    return replace(one, evidence=(*one.evidence, "executed"))
 
 
 def _plain(text: str) -> str:
