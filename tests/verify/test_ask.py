@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everystep.core.errors import ConfigError, JudgeError
-from everystep.core.protocols import Evidence, Looks, Request, Sampling
-from everystep.core.records import Level, Verdict
+from everystep.core.errors import ConfigError, JudgeError, ModelError
+from everystep.core.protocols import Evidence, Generation, Looks, Request, Sampling
+from everystep.core.records import Level, Stop, Verdict
 from everystep.models.scripted import Scripted
+from everystep.run.decide import Decider
 from everystep.verify.answers import Answers
 from everystep.verify.ask import Asked
 from everystep.verify.evidence import sibling_evidence, step_evidence, trajectory_evidence
+from everystep.verify.judging import PATIENCE, judged
 from everystep.verify.templates import FIRST_WRONG, STEP_SCORE, TEMPLATES, plain, prompt
 from verify.stored import written
 
@@ -179,3 +181,35 @@ def test_levels_without_a_template_are_refused() -> None:
         said(lambda _: "", Level.PAIR, first(["a"]), templates={Level.STEP: TEMPLATES[Level.STEP]})
     with pytest.raises(ConfigError, match="votes"):
         Asked(sampler=Scripted(lambda _: ""), votes=0)
+
+
+async def no_wait(_: float) -> None:
+    pass
+
+
+def test_a_model_that_is_down_stops_the_judging_and_one_broken_answer_does_not() -> None:
+    calls = 0
+
+    class Shaky:
+        policy = "shaky"
+
+        def sample(self, requests: list[Request], sampling: Sampling) -> list[Generation]:
+            nonlocal calls
+            calls += 1
+            if calls in (2, 3) or calls > 6:
+                return [Generation(text="", stop=Stop.ERROR, error="no route to the model")]
+            return [Generation(text="Score: 5", stop=Stop.STOP)]
+
+        def release(self, sessions: list[str]) -> None:
+            pass
+
+    judge = Asked(sampler=Shaky(), decider=Decider(retries=0, sleep=no_wait))  # type: ignore[arg-type]
+    found: list[float | None] = []
+
+    async def all_() -> None:
+        async for (one,) in judged([written([str(i) for i in range(30)])], judge):
+            found.append(one.score)
+
+    with pytest.raises(ModelError, match="no route to the model"):
+        asyncio.run(all_())
+    assert found == [5.0, None, None, 5.0, 5.0, 5.0, *[None] * (PATIENCE - 1)]

@@ -381,7 +381,8 @@ class Judge(Protocol):
     """Says how good steps or trajectories are, from stored evidence.
 
     ``looks`` is what it may see and ``levels`` what it can judge. ``judge`` returns one verdict on the targets, and any number on
-    their single steps. It raises ``JudgeError`` where it comes to no verdict. ``version`` changes when its answers may.
+    their single steps. The score of a pair is the share in favour of its first target; the label of a pair or list is the preferred target's
+    id, or ``equal``. It raises ``JudgeError`` where it comes to no verdict. ``version`` changes when its answers may.
     """
 
     @property

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from everystep.core.errors import ConfigError, JudgeError
+from everystep.core.errors import ConfigError, JudgeError, ModelError
 from everystep.core.protocols import (
     AsyncSampler,
     Candidate,
@@ -139,6 +139,10 @@ class Asked:
             return kept
         decision = await self._ask(template, text, key, votes, places=_places(template, evidence))
         if decision.chosen is None:
+            if decision.cause == "model":
+                raise ModelError(
+                    f"judge {self.name!r} got no answer on {evidence.targets[0]!r}: {decision.why}."
+                )
             raise JudgeError(
                 f"judge {self.name!r} gave no verdict on {evidence.targets[0]!r}: {decision.why or decision.cause}. "
                 "Ask a better model, or more often (retries)."

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 
-from everystep.core.errors import ConfigError, JudgeError
+from everystep.core.errors import ConfigError, JudgeError, ModelError
 from everystep.core.protocols import Evidence, Judge
 from everystep.core.records import Level, Trajectory, Verdict
 from everystep.verify.evidence import step_evidence, trajectory_evidence
 from everystep.verify.verdicts import FAILED, verdict
+
+PATIENCE = 5
+"""Targets in a row on which a model may break before judging stops."""
 
 
 async def judged(
@@ -23,8 +26,8 @@ async def judged(
     """Yield the verdicts on each step, each trajectory, or each two trajectories of a group, in order.
 
     Targets in ``done`` (see ``key_of``) are left out, so a run that was interrupted goes on. A ``JudgeError`` becomes a verdict without a
-    score that says why, labelled ``failed``: one step's failure is data and stops nothing. ``at_once`` asks for so many at a time. Memory holds one
-    trajectory (for pairs: one group) and what is asked.
+    score that says why, labelled ``failed``: one step's failure is data and stops nothing. So does a ``ModelError``, but after ``PATIENCE`` of them
+    in a row it is raised: the model is down. ``at_once`` asks for so many at a time. Memory holds one trajectory (for pairs: one group) and what is asked.
     """
     if level not in judge.levels:
         raise ConfigError(
@@ -33,15 +36,18 @@ async def judged(
     if at_once < 1:
         raise ConfigError(f"at_once is {at_once!r}; it must be 1 or more.")
     waiting: list[Evidence] = []
+    down = 0
     for evidence in evidence_of(trajectories, judge, level):
         if key_of(evidence.targets) in done:
             continue
         waiting.append(evidence)
         if len(waiting) == at_once:
-            for found in await _together(judge, level, waiting):
+            for found, broken in await _together(judge, level, waiting):
+                down = _still_up(down, broken)
                 yield found
             waiting.clear()
-    for found in await _together(judge, level, waiting):
+    for found, broken in await _together(judge, level, waiting):
+        down = _still_up(down, broken)
         yield found
 
 
@@ -85,7 +91,17 @@ def _groups(trajectories: Iterable[Trajectory]) -> Iterator[list[Trajectory]]:
         yield group
 
 
-async def _together(judge: Judge, level: Level, some: list[Evidence]) -> list[tuple[Verdict, ...]]:
+_Found = tuple[tuple[Verdict, ...], ModelError | None]
+
+
+def _still_up(down: int, broken: ModelError | None) -> int:
+    """Return how often in a row the model broke; raise what it said when that was too often."""
+    if broken is not None and down + 1 >= PATIENCE:
+        raise broken
+    return 0 if broken is None else down + 1
+
+
+async def _together(judge: Judge, level: Level, some: list[Evidence]) -> list[_Found]:
     if len(some) == 1:
         return [await _one(judge, level, some[0])]
     async with asyncio.TaskGroup() as group:
@@ -93,8 +109,9 @@ async def _together(judge: Judge, level: Level, some: list[Evidence]) -> list[tu
     return [task.result() for task in tasks]
 
 
-async def _one(judge: Judge, level: Level, evidence: Evidence) -> tuple[Verdict, ...]:
+async def _one(judge: Judge, level: Level, evidence: Evidence) -> _Found:
     try:
-        return await judge.judge(level, evidence)
-    except JudgeError as error:
-        return (verdict(judge, level, evidence, score=None, label=FAILED, reason=str(error)[:500]),)
+        return await judge.judge(level, evidence), None
+    except (JudgeError, ModelError) as error:
+        failed = verdict(judge, level, evidence, score=None, label=FAILED, reason=str(error)[:500])
+        return (failed,), error if isinstance(error, ModelError) else None

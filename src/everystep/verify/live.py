@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from everystep.core.errors import ConfigError, JudgeError
+from everystep.core.errors import ConfigError, JudgeError, ModelError
 from everystep.core.protocols import Judge, Situation, StepVerifier, Transition
 from everystep.core.records import Action, Level, Verdict
 from everystep.verify.evidence import check_looks, live_evidence, seen_of
@@ -56,7 +56,7 @@ class Live:
         evidence = live_evidence(situation, action, transition, self.judge.looks)
         try:
             found = (await self.judge.judge(Level.STEP, evidence))[0]
-        except JudgeError as error:
+        except (JudgeError, ModelError) as error:
             score = 0.0 if self.strict else None
             return verdict(
                 self.judge, Level.STEP, evidence, score=score, label=FAILED, reason=str(error)[:300]

@@ -99,7 +99,7 @@ for _rule in (
     Rule(name="always", function=_constant(1.0), looks=Looks(actions=0, observations=0)),
     Rule(name="never", function=_constant(0.0), looks=Looks(actions=0, observations=0)),
     Rule(name="arithmetic", function=arithmetic, looks=Looks(actions=0, observations=0)),
-    Rule(name="repeated", function=repeated, looks=Looks(actions=None, observations=64)),
+    Rule(name="repeated", function=repeated, looks=Looks(actions=64, observations=65)),
     Rule(name="valid", function=valid, looks=Looks(actions=0, observations=0, result=True)),
     Rule(name="rewarded", function=rewarded, looks=Looks(actions=0, observations=0, result=True)),
 ):
