@@ -115,8 +115,9 @@ def ask(
             plan=plan,
         )
         asyncio.run(runner.run())
-        started = [event.body["action"]["calls"][0]["name"] for event in events.events(kinds={Kind.STARTED})]
-    return plan.result("q"), started
+        steps = [event.body["action"] for event in events.events(kinds={Kind.STEP})]
+        called = [step["calls"][0]["name"] for step in steps if "calls" in step]
+    return plan.result("q"), called
 
 
 def test_real_time_information_is_read_from_the_page_as_it_is_now(

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from everystep.core.acts import Answer, Effect, Permit, Reversal
-from everystep.core.codec import decode
+from everystep.core.acts import Answer, Permit
 from everystep.core.records import End
 from everystep.core.trace import Kind, Trace
 
@@ -100,12 +99,12 @@ def evidence_of(trace: Trace, *, plan_given: bool = True) -> Evidence:
     read_only: set[str] = set()
     refused = 0
     for step, events in trace.decisions.items():
+        kinds = {event.kind for event in events}
+        if Kind.FINISHED in kinds and Kind.STARTED not in kinds:
+            read_only.add(step)  # an act that only reads is not announced
         for event in events:
             body = event.body
-            if event.kind is Kind.STARTED and "effect" in body:
-                if decode(Effect, body["effect"]).reversal is Reversal.PURE:
-                    read_only.add(step)
-            elif event.kind is Kind.ANSWERED:
+            if event.kind is Kind.ANSWERED:
                 answers.setdefault(step, set()).add(Answer(body["answer"]))
             elif event.kind is Kind.ASKED:
                 permits[step] = Permit(body.get("permit", Permit.ASK))

@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from everystep.core.acts import ApprovalRequest, Effect, Permission, action_digest, idempotency_key
+from everystep.core.acts import (
+    ApprovalRequest,
+    Effect,
+    Permission,
+    Reversal,
+    action_digest,
+    idempotency_key,
+)
 from everystep.core.budget import Budget
 from everystep.core.codec import encode
 from everystep.core.errors import BudgetError, ToolError, WorldError
@@ -344,22 +351,33 @@ class Runner:
         if course.outside is None:
             transition = self.environment.step(action)
         else:
-            transition = await self.act_outside(course.outside, situation.step, action, events)
-            events = [(Kind.FINISHED, {"step": situation.step, "transition": transition})]
+            events = self.announce(course.outside, situation.step, action, events)
+            transition = await self.act_outside(course.outside, situation.step, action)
+            events.append((Kind.FINISHED, {"step": situation.step, "transition": transition}))
         self._tell("act", situation.step, started=False, valid=transition.valid, reward=transition.reward)
         return await self.record(place, situation, decision, action, transition, events, before)
 
-    async def act_outside(
-        self, outside: Outside, step: str, action: Action, events: Sequence[tuple[Kind, Any]] = ()
-    ) -> Transition:
-        """Act in two phases: journal that it starts, then do it under its idempotency key."""
-        key = idempotency_key(self.course.run, step, action_digest(action))
+    def announce(
+        self, outside: Outside, step: str, action: Action, events: list[tuple[Kind, Any]]
+    ) -> list[tuple[Kind, Any]]:
+        """Journal that an act is about to happen, unless it only reads; return what is left to be written with its step.
+
+        A read that a crash interrupts is decided again.
+        """
         effect = outside.effect(action)
-        body = {"step": step, "key": key, "action": action, "effect": effect}
+        if effect.reversal is Reversal.PURE:
+            return events
+        key = idempotency_key(self.course.run, step, action_digest(action))
+        body = {"step": step, "key": key, "action": action}
         self.journal.append_many([*events, (Kind.STARTED, body)])
         self.course.acting[step] = body
         if not effect.repeatable:
             self.journal.sync()
+        return []
+
+    async def act_outside(self, outside: Outside, step: str, action: Action) -> Transition:
+        """Act under the idempotency key of the step; a tool that breaks is an answer too."""
+        key = idempotency_key(self.course.run, step, action_digest(action))
         try:
             return await outside.act(action, key=key)
         except ToolError as error:
