@@ -116,7 +116,8 @@ def ask(
         )
         asyncio.run(runner.run())
         steps = [event.body["action"] for event in events.events(kinds={Kind.STEP})]
-        called = [step["calls"][0]["name"] for step in steps if "calls" in step]
+        names = [step["calls"][0]["name"] for step in steps if "calls" in step]
+        called = [name for name in names if name != "answer"]
     return plan.result("q"), called
 
 
