@@ -62,7 +62,7 @@ class Asked:
     seed: int = 0
     answers: Answers | None = None
     name: str = "asked"
-    decider: Decider = field(default_factory=Decider)
+    decider: Decider = field(default_factory=lambda: Decider(retries=0))  # endpoints try again by themselves
     system: str = SYSTEM
 
     def __post_init__(self) -> None:
