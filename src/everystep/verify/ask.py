@@ -141,7 +141,7 @@ class Asked:
         if decision.chosen is None:
             if decision.cause == "model":
                 raise ModelError(
-                    f"judge {self.name!r} got no answer on {evidence.targets[0]!r}: {decision.why}."
+                    f"judge {self.name!r} got no answer on {evidence.targets[0]!r}: {decision.why}"
                 )
             raise JudgeError(
                 f"judge {self.name!r} gave no verdict on {evidence.targets[0]!r}: {decision.why or decision.cause}. "
