@@ -88,6 +88,12 @@ class Training:
     """Weight of the divergence (k3) from the model at the start of reinforcement; 0 for none."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
+    critic: float = 0.0
+    """Weight of the loss of a critic that is trained beside the policy, on the same network; 0 for none. The credit must read it."""
+    critic_discount: float = 1.0
+    """Discount of the returns that the critic foretells, and of the advantages made with it."""
+    critic_trace: float = 0.95
+    """How far advantages and targets trust the rewards (1) or the critic (0): lambda of the generalised advantage."""
     aggregate: str = "token"
     """How token losses are averaged: rollout, token, sum or constant."""
     packing: str = "rows"
@@ -143,6 +149,11 @@ class Training:
                 raise ConfigError(f"the weight of step score {name!r} is {weight!r}; it must be a number.")
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature!r}; training needs a temperature above 0.")
+        if self.critic < 0:
+            raise ConfigError(f"critic is {self.critic!r}; it must be 0 or more.")
+        for name in ("critic_discount", "critic_trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be from 0 to 1.")
         if self.minibatches > self.tasks * self.group_size:
             raise ConfigError(
                 f"minibatches is {self.minibatches!r}, more than the {self.tasks * self.group_size} rollouts "
@@ -161,4 +172,5 @@ def policy_loss(config: Training) -> Loss:
         kl="k3" if config.kl_coefficient else "none",
         kl_coefficient=config.kl_coefficient,
         entropy=config.entropy,
+        value=config.critic,
     )

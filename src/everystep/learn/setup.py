@@ -76,6 +76,7 @@ def learner_of(config: Training, model: LocalModel) -> LocalLearner:
             bf16=config.bf16,
             weight_decay=config.weight_decay,
             clip_norm=config.clip_norm,
+            value_head=config.critic > 0,
         ),
         make_sampler=lambda policy: LocalSampler(model, policy=policy),
     )

@@ -22,8 +22,10 @@ from everystep.core.protocols import Logger, Sampling
 from everystep.core.records import End, Sample, Task, Trajectory
 from everystep.core.trace import Kind, ending_of
 from everystep.credit.assess import assess
+from everystep.credit.grouping import FloatArray
 from everystep.credit.terms import Credit
 from everystep.learn.config import Training
+from everystep.learn.critic import VALUE, critic_scores, explained, value_targets, with_targets
 from everystep.learn.heldout import held_out
 from everystep.learn.learner import LocalLearner
 from everystep.learn.losses import check_loss
@@ -82,6 +84,7 @@ def train(
     Writes the journal and checkpoints into ``folder``, and the final model into its ``model``.
     """
     check_loss(method.loss)
+    _check_critic(config, method)
     setup = setup_of(config)
     try:
         with _journal(folder, method) as journal:
@@ -90,6 +93,15 @@ def train(
         setup.hosts.close()
         for logger in loggers:
             logger.close()
+
+
+def _check_critic(config: Training, method: Method) -> None:
+    reads, name = VALUE in method.estimator.scores, method.estimator.name
+    if reads != (config.critic > 0) or reads != (method.loss.value > 0):
+        raise ConfigError(
+            f"critic is {config.critic!r} and the loss weighs values by {method.loss.value!r}, but the credit {name!r} "
+            f"{'reads' if reads else 'does not read'} a critic's values. Set a weight above 0 where it does, and 0 where it does not."
+        )
 
 
 def _journal(folder: RunFolder, method: Method) -> Journal:
@@ -205,8 +217,8 @@ class _Run:
         whole = [one for one in trajectories if one.end not in (End.ERROR, End.CANCELLED) and one.steps]
         if not whole:
             raise WorldError(f"every episode of iteration {number} broke: {reasons(trajectories)}")
-        credit, samples = self._credited(whole, seed)
-        metrics |= update(
+        credit, samples, numbers = self._credited(whole, seed)
+        metrics |= numbers | update(
             self.learner,
             samples,
             self.method.loss,
@@ -233,21 +245,36 @@ class _Run:
             self.setup.world.task("train", index % size) for index in range(first, first + self.config.tasks)
         ]
 
-    def _credited(self, trajectories: Sequence[Trajectory], seed: int) -> tuple[Credit, list[Sample]]:
-        """Give every step its credit and make the learner's samples."""
-        _, credit = assess(
+    def _credited(
+        self, trajectories: Sequence[Trajectory], seed: int
+    ) -> tuple[Credit, list[Sample], dict[str, float]]:
+        """Give every step its credit and make the learner's samples; say how good the critic was, where there is one."""
+        config, numbers = self.config, dict[str, float]()
+        scores: Mapping[str, FloatArray] = {}
+        if config.critic:
+            bare = [sample_of(one, [0.0] * len(one.steps)) for one in trajectories]
+            scores = critic_scores(self.learner, trajectories, bare, self.model.template)
+        table, credit = assess(
             trajectories,
             self.method.estimator,
             rng=np.random.default_rng(seed),
-            match_rms=self.config.match_rms,
-            process=self.config.process,
-            parts=self.config.parts,
+            match_rms=config.match_rms,
+            scores=scores,
+            process=config.process,
+            parts=config.parts,
         )
         starts = np.cumsum([0, *(len(one.steps) for one in trajectories)])
         samples = []
         for trajectory, start in zip(trajectories, starts, strict=False):
             values = credit.value_S[start : start + len(trajectory.steps)].tolist()
             samples.append(sample_of(trajectory, values, tool_output=self.method.tool_output))
+        if config.critic:
+            target_S = value_targets(table, discount=config.critic_discount, trace=config.critic_trace)
+            numbers["explained_variance"] = explained(table.score(VALUE), target_S)
+            samples = [
+                with_targets(sample, target_S[start : start + len(one.steps)].tolist())
+                for sample, one, start in zip(samples, trajectories, starts, strict=False)
+            ]
         if self.method.tool_output:
             current = self.learner.score([replace(sample, logprobs=()) for sample in samples])
             samples = [
@@ -259,7 +286,7 @@ class _Run:
                 replace(sample, reference_weight=sample.policy_weight, reference_logprobs=one.logprobs)
                 for sample, one in zip(samples, scored, strict=True)
             ]
-        return credit, samples
+        return credit, samples, numbers
 
     # --- keeping and coming back --------------------------------------------------------------------
 

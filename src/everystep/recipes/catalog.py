@@ -39,6 +39,7 @@ class Recipe(Protocol):
 RECIPES: Registry[Entry] = Registry("recipe")
 for _name, _system, _summary in (
     ("grpo", None, "The outcome, compared within the group: the baseline."),
+    ("ppo", None, "Each step against what a critic foretold: the baseline with a value head."),
     ("gigpo", "S11", "GRPO plus steps compared with steps from the same state."),
     ("srgpo", "S37", "GRPO plus a process reward compared in random blocks of steps."),
     ("matchtir", "S44", "Tool calls matched to a reference trace: turn and trajectory level."),
