@@ -8,6 +8,7 @@ the hidden states that it would get alone.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -187,7 +188,7 @@ def _fold_units(
     pair_cost: float,
     run_cost: float,
 ) -> list[_Tree]:
-    """Like ``_fold``, for units of rows that stay in one trie: the rows of a trie are put in order again each time it grows."""
+    """Like ``_fold``, for units of rows that stay in one trie; the rows of a trie are kept in lexical order."""
     keys = [_lexical(row) for row in rows]
     units = [sorted(unit, key=keys.__getitem__) for unit in units]
     groups: list[list[int]] = []
@@ -196,8 +197,12 @@ def _fold_units(
         own = unique_tokens([rows[index] for index in unit])
         longest = max(longest, own)
         if groups:
-            joined = sorted((*groups[-1], *unit), key=keys.__getitem__)
-            total = unique_tokens([rows[index] for index in joined])
+            joined, total = list(groups[-1]), size
+            for index in unit:  # a row adds what neither of its neighbours in the order shares with it
+                at = bisect_left(joined, keys[index], key=keys.__getitem__)
+                near = [_shared(rows[index], rows[one]) for one in joined[max(0, at - 1) : at + 1]]
+                total += len(rows[index]) - max(near, default=0)
+                joined.insert(at, index)
             apart = _cost(size, pair_cost) + _cost(own, pair_cost)
             if total <= max(tokens_per_batch, 2 * longest) and _cost(total, pair_cost) + run_cost < apart:
                 groups[-1], size = joined, total
