@@ -342,6 +342,34 @@ def _preferences(case: _Case) -> str:
     return detail
 
 
+def _values(case: _Case) -> str:
+    """Values stand at every token, do not look ahead, and go where their targets are."""
+    learner = case.factory()
+    if not learner.capabilities.value_head:
+        raise _NotApplicableError("not offered; that it is refused is checked with the other options")
+    row = replace(case.rows[1], supervised_weight=())
+    size = len(row.ids)
+    weight = (0.0, *(1.0,) * (size - 1))
+    goal = replace(row, value_weight=weight, value_target=(0.0, *(0.5,) * (size - 1)))
+    for _ in range(5):
+        learner.forward_backward([goal], Loss(value=1.0))
+        learner.optim_step(learning_rate=1e-2)
+    values = [one.values for one in learner.score([row, replace(row, ids=row.ids[:4])])]
+    if values[0] is None or values[1] is None or len(values[0]) != size:
+        raise _BrokenError("score gives no value for each token")
+    gap = max(abs(a - b) for a, b in zip(values[0], values[1], strict=False))
+    if gap > 1e-3:
+        raise _BrokenError(f"the value at t depends on tokens behind t (gap {gap:.2e})")
+    before = case.factory().score([row])[0].values or ()
+    if not _error(values[0]) < _error(before):
+        raise _BrokenError("five updates did not bring the values nearer to their target")
+    return f"mean distance {_error(values[0]):.3f} after five updates"
+
+
+def _error(values: Sequence[float]) -> float:
+    return sum(abs(value - 0.5) for value in values[1:]) / max(1, len(values) - 1)
+
+
 def _avoid(case: _Case) -> str:
     learner = case.factory()
     row = replace(case.rows[1], supervised_weight=())
@@ -466,6 +494,7 @@ _CHECKS: dict[str, Callable[[_Case], str | None]] = {
     "allowed sets": _allowed,
     "preferences": _preferences,
     "tokens to avoid": _avoid,
+    "values": _values,
     "temperature": _temperature,
     "restore to the bit": _restore,
     "the sampler sees new weights": _sampler,
