@@ -1,7 +1,7 @@
 """What step credit is worth: every estimator against step values, on KeyDoor, ToolChain and InterCode-SQL's published runs.
 
 Run: python benchmarks/worth.py PART ... [--out docs/worth.json]     (parts: keydoor toolchain converge average sql page)
-Each part adds its results to the file; ``page`` prints the tables of docs/worth.md and draws docs/worth.svg from it.
+Each part adds its results to the file, a measure as value, low, high, units, flat share, blind; ``page`` prints the tables of docs/worth.md and draws docs/worth.svg from it.
 ``sql`` needs EVERYSTEP_DATA. Minutes of one core: keydoor 3, toolchain 4, converge 2, average 1, sql 9.
 """
 
@@ -13,7 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +165,7 @@ def scored(
     failed = table.outcome_S < solved
     return {
         label: {
-            name: asdict(measure)
+            name: [*astuple(measure.interval), measure.units, measure.flat, measure.blind]
             for name, measure in worth(table, credit, reference, failed_S=failed, tolerance=tolerance).items()
         }
         for label, credit in given.items()
@@ -421,6 +421,11 @@ def sql() -> dict[str, object]:
     agents = np.concatenate([[run.agent] * len(one.steps) for run, one in pairs])
     return {
         "facts": facts(runs, table, reference, tolerance),
+        "failed statements": {
+            "of good steps": float(table.penalty_S[reference > tolerance].mean()),
+            "of bad steps": float(table.penalty_S[reference < -tolerance].mean()),
+            "of all": float(table.penalty_S.mean()),
+        },
         "split half": scored(table, {"half": halves[0]}, halves[1], solved=1.0, tolerance=tolerance)["half"],
         "value of a state tells whether its run is solved": {
             agent: {
@@ -496,7 +501,7 @@ def main() -> None:
             continue
         results[part] = rounded(PARTS[part]())
         results[part]["seconds"] = round(time.process_time())
-        asked_for.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        asked_for.out.write_text(json.dumps(results) + "\n", encoding="utf-8")
 
 
 def rounded(value: object) -> object:
@@ -519,6 +524,9 @@ SHOWN = (
     ("hit@1", "hit@1"),
     ("hit@3", "hit@3"),
 )
+SHORT = tuple(
+    one for one in SHOWN if one[0] in ("spearman_trajectory", "spearman_group", "auc_state", "hit@1")
+)
 
 
 def page(results: dict, plot: Path) -> str:
@@ -533,42 +541,29 @@ def page(results: dict, plot: Path) -> str:
     for title, rows in places:
         if rows is None:
             continue
-        lines += ["", f"### {title}", "", *_table(rows)]
+        lines += ["", f"### {title}", "", *_table(rows, SHOWN)]
         panels[title] = {
             told: {_marked(label): _interval(one[name]) for label, one in rows.items() if name in one}
             for name, told in SHOWN[:2]
         }
-    for key, title in (
-        ("spliced", "SQL, spliced"),
-        ("solvable only", "SQL without vicuna"),
-        ("groups of one", "SQL, groups of one"),
-    ):
-        if key in results.get("sql", {}):
-            lines += ["", f"### {title}", "", *_table(results["sql"][key])]
     if "sql" in results:
-        lines += ["", "### SQL, split half", "", *_table({"half": results["sql"]["split half"]})]
-    for name in WORLDS:
-        if name in results:
-            lines += [
-                "",
-                f"### {name}, oracle distance",
-                "",
-                *_table(results[name][f"{MIDDLE:g}"]["distance"]),
-            ]
-            lines += ["", f"### {name}, over rates (rho in a group)", "", *_rates(results[name])]
+        lines += ["", "### Spliced", "", *_table(results["sql"]["spliced"], SHORT)]
+    if results.keys() >= WORLDS.keys():
+        lines += ["", "### Error rates", "", *_rates(results)]
     if panels:
         plot_intervals(panels, plot, across="Spearman's rho with the step's advantage")
     return "\n".join(lines)
 
 
-def _interval(measure: dict) -> Interval:
-    return Interval(**measure["interval"])
+def _interval(measure: list) -> Interval:
+    value, low, high = measure[:3]
+    return Interval(value=value, low=low, high=high)
 
 
-def _table(rows: dict) -> list[str]:
-    names = [(name, told) for name, told in SHOWN if any(name in one for one in rows.values())]
+def _table(rows: dict, shown: tuple[tuple[str, str], ...]) -> list[str]:
+    names = [(name, told) for name, told in shown if any(name in one for one in rows.values())]
     first = next(iter(rows.values()))
-    cells = ["*knows nothing*", *(f"{first[name]['blind']:.2f}" for name, _ in names)]
+    cells = ["*knows nothing*", *(f"{first[name][-1]:.2f}" for name, _ in names)]
     out = [
         "| estimator | " + " | ".join(told for _, told in names) + " |",
         "|---|" + "---:|" * len(names),
@@ -585,22 +580,21 @@ def _marked(label: str) -> str:
     return f"{label} †" if label.startswith(PRIVILEGED) else label
 
 
-def _cell(measure: dict) -> str:
-    at = measure["interval"]
-    return f"{at['value']:.2f} [{at['low']:.2f}, {at['high']:.2f}]"
+def _cell(measure: list) -> str:
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*measure[:3])
 
 
-def _rates(world: dict) -> list[str]:
-    labels = dict.fromkeys(label for rate in RATES for label in world[f"{rate:g}"]["value"])
-    out = [
-        "| estimator | " + " | ".join(f"error rate {rate:g}" for rate in RATES) + " |",
-        "|---|" + "---:|" * len(RATES),
-    ]
+def _rates(results: dict) -> list[str]:
+    """The rank correlation in a group at every error rate of both worlds."""
+    ones = [results[name][f"{rate:g}"]["value"] for name in WORLDS for rate in RATES]
+    titles = [f"{name} {rate:g}" for name in WORLDS for rate in RATES]
+    both = " (both forms)"
+    labels = dict.fromkeys(label.removesuffix(both) for one in ones for label in one)
+    out = ["| estimator | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     for label in labels:
-        ones = [world[f"{rate:g}"]["value"].get(label) for rate in RATES]
-        out.append(
-            f"| {label} | " + " | ".join(_cell(one["spearman_group"]) if one else "" for one in ones) + " |"
-        )
+        found = [one.get(label, one.get(label.partition(",")[0] + both)) for one in ones]
+        told = (_cell(one["spearman_group"]) if one else "" for one in found)
+        out.append(f"| {_marked(label)} | " + " | ".join(told) + " |")
     return out
 
 
