@@ -127,3 +127,12 @@ def test_branches_of_the_live_world_converge_to_the_exact_values() -> None:
     assert len(found.branches) == len(trunk.steps)
     with pytest.raises(ConfigError, match="copies"):
         branched_values(hosts, sampler, trunk, copies=0, seed=1, **settings)  # type: ignore[arg-type]
+
+
+def test_worlds_without_listed_actions_and_huge_ones_are_refused() -> None:
+    free = ToolChain(turns=2, mode="free")
+    with pytest.raises(WorldError, match="lists no actions"):
+        explore(free, free.task("train", 0))
+    wide = ToolChain(turns=3, choices=4)
+    with pytest.raises(ConfigError, match="more than 20 states"):
+        explore(wide, wide.task("train", 0), limit=20)
