@@ -12,7 +12,7 @@ whitened over the iteration. Every rollout is of another task: there is no group
 Measured on BabyAI by this command with --seed 0, 1, 2 (100 iterations, about 102,000 environment steps, 135 s on a quiet core): held-out
 success 0.328, 0.309, 0.328 to 0.805, 0.879, 0.859. GRPO's default run on these seeds ends at 0.844, 0.883, 0.875 (docs/default_run.md): no
 better with a critic here, which explains only 0.11 to 0.16 of the variance of its targets at the end. Its rate and weight were not swept.
-The critic shares the network and the clipped gradient: rewards should be about 1, as BabyAI's are; with KeyDoor's 10, lower ``critic``.
+The critic shares the network and the clipped gradient, and rewards are not scaled: BabyAI's are at most 1. Not tried with larger ones.
 """
 
 from __future__ import annotations
