@@ -94,7 +94,10 @@ def test_a_parquet_folder_gets_its_verdicts_as_a_table(tmp_path: Path, capsys: C
         ("arithmetic", "t0/1", 0.0),
     ]
     out = tmp_path / "kept"
-    said = says(capsys, ["filter", folder, "--rules", "score:of=verdict/arithmetic,at_least=0.5,then=mask", "--out", out])
+    said = says(
+        capsys,
+        ["filter", folder, "--rules", "score:of=verdict/arithmetic,at_least=0.5,then=mask", "--out", out],
+    )
     assert "6 of 6 steps, 3 with weight" in said
 
 

@@ -41,7 +41,9 @@ class Kind(StrEnum):
     PLAN = "plan"  # body: one edit of the plan
     FLAG = "flag"  # body: an answer that was thrown away, and why
     VOTE = "vote"  # body: the candidates of a step on which samples did not agree
-    STARTED = "started"  # body: step, key and action; an act that changes something outside is about to happen
+    STARTED = (
+        "started"  # body: step, key and action; an act that changes something outside is about to happen
+    )
     FINISHED = "finished"  # body: step and the Transition that the act led to
     ASKED = "asked"  # body: an ApprovalRequest
     ANSWERED = "answered"  # body: an Approval
