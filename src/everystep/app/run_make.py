@@ -98,8 +98,8 @@ def make(options: RunOptions, place: Path, *, answer: Callable[[Request], str] |
 
     ``place`` is the run's folder, which need not exist yet. ``answer`` stands in for what the environment's oracle says.
     """
-    environment, task = _world(options, place)
-    made_closers: list[Callable[[], object]] = [environment.close]
+    environment, task, closers = _world(options, place)
+    made_closers: list[Callable[[], object]] = [*closers, environment.close]
     if answer is None and isinstance(environment, Oracle):
         answer = _asked_of(environment)
     limits = budget_of(options.budget)
@@ -186,7 +186,7 @@ def _asked_of(oracle: Oracle) -> Callable[[Request], str]:
 # --- the parts ------------------------------------------------------------------------------------
 
 
-def _world(options: RunOptions, place: Path) -> tuple[Environment, Task]:
+def _world(options: RunOptions, place: Path) -> tuple[Environment, Task, list[Callable[[], object]]]:
     if options.tools:
         return _toolbox(options, place)
     chosen = world(options.environment, **options.options)
@@ -194,10 +194,10 @@ def _world(options: RunOptions, place: Path) -> tuple[Environment, Task]:
     task = chosen.task(split, index)
     if options.text:
         task = replace(task, instruction=options.text)
-    return chosen.make(), task
+    return chosen.make(), task, []
 
 
-def _toolbox(options: RunOptions, place: Path) -> tuple[Environment, Task]:
+def _toolbox(options: RunOptions, place: Path) -> tuple[Environment, Task, list[Callable[[], object]]]:
     if not options.text:
         raise ConfigError("--tools needs a task in words: everystep run 'what to do' --tools ...")
     usual = RunOptions()
@@ -207,8 +207,8 @@ def _toolbox(options: RunOptions, place: Path) -> tuple[Environment, Task]:
         )
     from everystep.app.run_tools import toolbox_of  # pydantic
 
-    box = toolbox_of(options.tools, place, max_steps=options.max_steps)
-    return box, Task(id="tools", instruction=options.text, environment="tools")
+    box, closers = toolbox_of(options.tools, place, max_steps=options.max_steps)
+    return box, Task(id="tools", instruction=options.text, environment="tools"), closers
 
 
 def _usual_vote(model: Chosen) -> str:

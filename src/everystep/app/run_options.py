@@ -34,7 +34,8 @@ class RunOptions:
     task: str = "train:0"
     """Which of the environment's tasks: SPLIT:INDEX."""
     tools: tuple[str, ...] = ()
-    """Act with these tools instead of an environment: python, shell (both in a sandbox without network), files:FOLDER (or files:FOLDER:write), or
+    """Act with these tools instead of an environment: python, shell (both in a sandbox without network), files:FOLDER (or files:FOLDER:write),
+    mcp:FILE.json (MCP servers in the usual form, {"mcpServers": {NAME: {"command": .., "args": [..]}}} or {"url": ..}), or
     Python files, whose public functions, or whose list TOOLS, are the tools."""
     model: str = "noisy:0.1"
     """Who decides. oracle: the environment's own solver. noisy:0.1: it, wrong in 10 % of the answers (noisy:0.1,correlated=0.05:
