@@ -132,9 +132,9 @@ def test_there_is_no_network_not_even_our_own(backend: str, tmp_path: Path) -> N
     assert outcome.output == b"['lo']\n", outcome
 
 
-CROWDED = any(prefix.startswith("/tmp/") for prefix in (sys.prefix, sys.base_prefix))
+CROWDED = any(prefix.startswith("/tmp/") for prefix in (sys.prefix, sys.base_prefix))  # noqa: S108
 """Where Python itself lives below /tmp, that folder is not a room of its own in the sandbox."""
-ROOMS = () if CROWDED else ("/tmp/x",)
+ROOMS = () if CROWDED else ("/tmp/x",)  # noqa: S108
 
 
 def test_nothing_can_be_written_but_the_scratch_folder(backend: str, tmp_path: Path) -> None:
