@@ -311,6 +311,34 @@ def test_at_the_cap_the_step_fails_escalates_or_takes_the_leader_as_asked(tmp_pa
     assert ends[AtCap.BEST] == (End.TRUNCATED, 7)
 
 
+def test_every_conversation_is_released_also_when_another_role_decides(tmp_path: Path) -> None:
+    task, environment, right = hanoi(disks=3, rate=0.0)
+    asked: set[str] = set()
+
+    class Torn(Scripted):
+        def sample(self, requests, sampling):  # type: ignore[no-untyped-def]
+            asked.update(one.session for one in requests)
+            return super().sample(requests, sampling)
+
+        def release(self, sessions):  # type: ignore[no-untyped-def]
+            asked.difference_update(sessions)
+            super().release(sessions)
+
+    torn = Torn(lambda request: request.allowed[request.seed % len(request.allowed)])  # type: ignore[index]
+    expert = Role(name="expert", ways=(Way(sampler=right),), constrain=True)
+    role = Role(
+        name="agent",
+        ways=(Way(sampler=torn),),
+        vote=AheadBy(9, cap=9),
+        at_cap=AtCap.ESCALATE,
+        fallback=expert,
+        constrain=True,
+    )
+    with Journal.create(tmp_path / "j", {}) as journal:
+        outcome = asyncio.run(runner(journal, Parts(operator=role), task, environment).run())
+    assert (outcome.end, asked) == (End.DONE, set())
+
+
 def test_a_model_that_is_down_pauses_the_run(tmp_path: Path) -> None:
     task, environment, sampler = hanoi(disks=3, rate=0.0)
     waits: list[float] = []

@@ -123,6 +123,7 @@ class _Race:
     role: Role
     situation: Situation
     votes: Votes
+    ways: Sequence[Way]
     check: Callable[[Action], Action] | None = None
     drawn: int = 0
     discarded: int = 0
@@ -161,16 +162,16 @@ class Decider:
 
         Raises ``BudgetError`` before a call that the budget does not allow.
         """
-        race = _Race(role, situation, role.vote.start(situation), check=check)
-        read = role.parse or parse or _as_text
         ways = role.ways(situation) if callable(role.ways) else role.ways
+        race = _Race(role, situation, role.vote.start(situation), ways, check=check)
+        read = role.parse or parse or _as_text
         if not ways:
             raise ConfigError(f"role {role.name!r} has no way to get an answer. Give it at least one.")
         cap = role.vote.cap
         chosen: Candidate | None = None
         while race.drawn < cap:
             wanted = min(race.votes.wanted, cap - race.drawn)
-            if not await self._draw(race, ways, read, wanted):
+            if not await self._draw(race, read, wanted):
                 race.dead = True
                 break
             chosen = race.votes.winner
@@ -186,8 +187,8 @@ class Decider:
         self, role: Role, situation: Situation, sample: int, *, parse: Callable[[str], Action] | None = None
     ) -> Candidate:
         """Draw one sample of a step and put the flags to it, without a vote: what a calibration needs."""
-        race = _Race(role, situation, role.vote.start(situation), drawn=sample + 1)
         ways = role.ways(situation) if callable(role.ways) else role.ways
+        race = _Race(role, situation, role.vote.start(situation), ways, drawn=sample + 1)
         way = _way(role, ways, sample)
         [answer] = await self._ask(race, [(sample, way)])
         way.sampler.release([f"{situation.step}~{role.name}#{sample}"])
@@ -205,6 +206,7 @@ class Decider:
             cause, why = "cap", f"no answer won within {race.drawn} samples: {_told(race.votes)}"
             if role.at_cap is AtCap.BEST:
                 return self._decided(race, leader, contested=True)
+        self._forget(race, None)
         if role.at_cap is AtCap.ESCALATE and role.fallback is not None:
             further = await self.decide(
                 role.fallback, race.situation, parse=role.parse or parse, check=race.check
@@ -221,7 +223,6 @@ class Decider:
                 tally=further.tally,
                 events=(*race.events, escalated, *further.events),
             )
-        self._forget(race, None)
         events = (*race.events, (Kind.VOTE, self._ballot(race, why))) if leader is not None else race.events
         return Decision(
             chosen=None,
@@ -252,13 +253,11 @@ class Decider:
 
     # --- sampling -------------------------------------------------------------------------------
 
-    async def _draw(
-        self, race: _Race, ways: Sequence[Way], read: Callable[[str], Action], wanted: int
-    ) -> bool:
+    async def _draw(self, race: _Race, read: Callable[[str], Action], wanted: int) -> bool:
         """Draw ``wanted`` samples and count them in order; return whether a model answered."""
         first, race.drawn = race.drawn, race.drawn + wanted
         numbers = range(first, first + wanted)
-        pairs = [(number, _way(race.role, ways, number)) for number in numbers]
+        pairs = [(number, _way(race.role, race.ways, number)) for number in numbers]
         answers = await self._ask(race, pairs)
         alive = False
         for (number, way), answer in zip(pairs, answers, strict=True):
@@ -352,7 +351,7 @@ class Decider:
                     f"{type(way.sampler).__name__} cannot continue one conversation in several ways, which the full "
                     "history needs. Use the window view, or another model."
                 )
-            main = _conversation(role, situation)
+            main = _conversation(role, situation.run, situation.node)
             if main in self._open:
                 way.sampler.fork(main, session)
                 return Request(
@@ -366,9 +365,8 @@ class Decider:
     def _forget(self, race: _Race, chosen: Candidate | None) -> None:
         """Drop the conversations of this step; one that grows goes on behind the chosen answer."""
         role, situation = race.role, race.situation
-        ways = role.ways(situation) if callable(role.ways) else role.ways
         for number in range(race.drawn):
-            way = _way(role, ways, number)
+            way = _way(role, race.ways, number)
             session = f"{situation.step}~{role.name}#{number}"
             if (
                 isinstance(way.context, History)
@@ -376,7 +374,7 @@ class Decider:
                 and chosen is not None
                 and chosen.sample == number
             ):
-                main = _conversation(role, situation)
+                main = _conversation(role, situation.run, situation.node)
                 if main in self._open:
                     way.sampler.release([main])
                 way.sampler.fork(session, main)
@@ -394,7 +392,7 @@ class Decider:
         view = way.context
         shown = [view.messages(one) if at == 0 else view.further(one) for at, (one, _) in enumerate(taken)]
         turns = [replace(turn, messages=new) for new, (_, turn) in zip(shown, taken, strict=True)]
-        main = f"{run}/{node}~{role.name}"
+        main = _conversation(role, run, node)
         way.sampler.prime(main, turns)
         self._open.add(main)
 
@@ -484,8 +482,8 @@ def _flagged(race: _Race, candidate: Candidate, name: str, reason: str) -> Candi
     )
 
 
-def _conversation(role: Role, situation: Situation) -> str:
-    return f"{situation.run}/{situation.node}~{role.name}"
+def _conversation(role: Role, run: str, node: str) -> str:
+    return f"{run}/{node}~{role.name}"
 
 
 def _usd(way: Way, answer: Generation) -> float:

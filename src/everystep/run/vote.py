@@ -134,8 +134,7 @@ class Majority:
     cap: int = 0
 
     def __post_init__(self) -> None:
-        _check(n=self.n, cap=self.cap or 4 * self.n)
-        object.__setattr__(self, "cap", self.cap or 4 * self.n)
+        object.__setattr__(self, "cap", _cap_of(self.n, self.cap))
 
     def start(self, situation: Situation) -> Votes:  # noqa: ARG002
         """Begin the count of one step."""
@@ -157,8 +156,7 @@ class Weighted:
     cap: int = 0
 
     def __post_init__(self) -> None:
-        _check(n=self.n, cap=self.cap or 4 * self.n)
-        object.__setattr__(self, "cap", self.cap or 4 * self.n)
+        object.__setattr__(self, "cap", _cap_of(self.n, self.cap))
 
     def start(self, situation: Situation) -> Votes:  # noqa: ARG002
         """Begin the count of one step."""
@@ -189,8 +187,7 @@ class Judged:
     cap: int = 0
 
     def __post_init__(self) -> None:
-        _check(n=self.n, cap=self.cap or 4 * self.n)
-        object.__setattr__(self, "cap", self.cap or 4 * self.n)
+        object.__setattr__(self, "cap", _cap_of(self.n, self.cap))
 
     def start(self, situation: Situation) -> Votes:  # noqa: ARG002
         """Begin the count of one step."""
@@ -212,6 +209,13 @@ class Judged:
 def tally_of(votes: Votes) -> Mapping[str, float]:
     """Return the count with the greatest first."""
     return dict(sorted(votes.tally.items(), key=lambda item: -item[1]))
+
+
+def _cap_of(n: int, cap: int) -> int:
+    """Return the cap of a rule that wants ``n`` votes; by default flags may throw three of four samples away."""
+    cap = cap or 4 * n
+    _check(n=n, cap=cap)
+    return cap
 
 
 def _check(**values: int) -> None:
