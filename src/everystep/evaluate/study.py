@@ -22,6 +22,11 @@ REPORT = "report.md"
 Trial = Callable[[int], Mapping[str, float]]
 """Runs one arm with one seed and returns its named numbers."""
 
+RatedTrial = Callable[[int, float], Mapping[str, float]]
+"""Runs one arm with one seed at one learning rate."""
+
+SWEEP = "sweep"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -74,6 +79,51 @@ def study(
     write_json(folder / RESULTS, _as_json(result))
     (folder / REPORT).write_text(table(result) + "\n", encoding="utf-8")
     return result
+
+
+def tune(
+    arms: Mapping[str, RatedTrial],
+    *,
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    by: str,
+    folder: Path,
+    loggers: Sequence[Logger] = (),
+) -> dict[str, float]:
+    """Sweep the learning rate of every arm on ``seeds``, which must not be those that are reported; return each arm's best by the mean of ``by``.
+
+    The trials and ``report.md`` are kept below ``folder``. Raises ``DataError`` where an arm has no number ``by``.
+    """
+    place = folder / SWEEP
+    place.mkdir(parents=True, exist_ok=True)
+    done = _done(place / TRIALS)
+    found: dict[str, dict[float, float]] = {}
+    number = 0
+    for name, trial in arms.items():
+        for rate in rates:
+            for seed in seeds:
+                key = (f"{name} at {rate:g}", seed)
+                if key not in done:
+                    done[key] = {one: float(value) for one, value in trial(seed, rate).items()}
+                    _keep(place / TRIALS, *key, done[key])
+                if by not in done[key]:
+                    raise DataError(f"arm {name!r} gave {list(done[key])}, not {by!r}.")
+                for logger in loggers:
+                    logger.log(number, {"seed": float(seed), "learning_rate": rate, **done[key]})
+                number += 1
+            values = [done[f"{name} at {rate:g}", seed][by] for seed in seeds]
+            found.setdefault(name, {})[rate] = sum(values) / len(values)
+    best = {name: max(by_rate, key=lambda rate: by_rate[rate]) for name, by_rate in found.items()}
+    lines = [
+        "| arm | " + " | ".join(f"{rate:g}" for rate in rates) + " | best |",
+        "|---|" + "---|" * (len(rates) + 1),
+    ]
+    for name, by_rate in found.items():
+        cells = " | ".join(f"{by_rate[rate]:.4g}" for rate in rates)
+        lines.append(f"| {name} | {cells} | {best[name]:g} |")
+    lines += ["", f"Mean {by} by learning rate, seeds {', '.join(map(str, seeds))}."]
+    (place / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return best
 
 
 def table(result: Study) -> str:

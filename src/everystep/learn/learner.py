@@ -62,6 +62,15 @@ class LocalOptions:
     value_head: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Trained weights, the optimiser's moments and the number of updates at one time, in memory."""
+
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Mapping[str, Tensor]]
+    updates: int
+
+
 class LocalLearner:
     """Trains in place the weights of ``network`` that require a gradient: all, or its adapters.
 
@@ -204,6 +213,38 @@ class LocalLearner:
         """Return a copy with the current weights that later updates do not touch: a reference to ``score`` with."""
         return LocalLearner(copy.deepcopy(self._network), options=replace(self.options, value_head=False))
 
+    def snapshot(self) -> Kept:
+        """Return the state of weights and optimiser, to ``restore`` here or in a learner of a like network."""
+        if self._pending:
+            raise LearnerError("a gradient is pending: it would be lost. Step first.")
+        return Kept(
+            weights={name: p.detach().clone() for name, p in self._trainable.items()},
+            moments={
+                name: {key: value.clone() for key, value in self._optimizer.state.get(p, {}).items()}
+                for name, p in self._trainable.items()
+            },
+            updates=self.updates,
+        )
+
+    def restore(self, kept: Kept) -> None:
+        """Put back what ``snapshot`` returned, to the bit. It can be put back any number of times."""
+        if kept.weights.keys() != self._trainable.keys():
+            raise LearnerError("the snapshot is of another network: its trained weights have other names.")
+        with torch.no_grad():
+            for name, p in self._trainable.items():
+                p.copy_(kept.weights[name])
+        self._set_moments(kept.moments)
+        self.updates = kept.updates
+
+    def _set_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.state.clear()
+        for name, parts in moments.items():
+            p = self._trainable[name]
+            if parts:
+                self._optimizer.state[p] = {key: value.clone().to(p.device) for key, value in parts.items()}
+        self._pending = False
+
     def gradient(self) -> NDArray[np.float32]:
         """Return the gathered gradient of all trained weights as one vector, for tests and diagnosis."""
         return np.concatenate(
@@ -262,14 +303,9 @@ class LocalLearner:
         with torch.no_grad():
             for name, p in self._trainable.items():
                 p.copy_(weights[name])
-        self._optimizer.zero_grad(set_to_none=True)
-        self._optimizer.state.clear()
-        for name, parts in moments.items():
-            p = self._trainable[name]
-            self._optimizer.state[p] = {key: value.to(p.device) for key, value in parts.items()}
+        self._set_moments(moments)
         torch.set_rng_state(random)
         self.updates = int(state["updates"])
-        self._pending = False
 
     def _identity(self) -> dict[str, str]:
         kept = {id(p) for p in self._trainable.values()}

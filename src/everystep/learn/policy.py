@@ -24,12 +24,19 @@ def update(
 ) -> dict[str, float]:
     """Pass ``epochs`` times over ``samples`` in ``minibatches`` shuffled parts; return the mean of the numbers.
 
+    The samples of a pair stay together.
+
     The first update's ratio to the sampler is reported as ``first_ratio_max``: it should be 1.
     """
     gathered: list[Mapping[str, float]] = []
+    together: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        together.setdefault(sample.pair or f"\0{index}", []).append(index)
+    units = list(together.values())
     for _ in range(epochs):
-        order = rng.permutation(len(samples))
-        for part in np.array_split(order, minibatches):
+        order = rng.permutation(len(units))
+        for chosen in np.array_split(order, min(minibatches, len(units))):
+            part = [index for unit in chosen for index in units[unit]]
             metrics = learner.forward_backward([samples[index] for index in part], loss)
             metrics |= learner.optim_step(learning_rate=learning_rate)
             ledger.add(updates=1, trained_tokens=sum(len(samples[index].ids) for index in part))

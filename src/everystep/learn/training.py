@@ -21,17 +21,15 @@ from everystep.core.ledger import Ledger
 from everystep.core.protocols import Logger, Sampling
 from everystep.core.records import End, Sample, Task, Trajectory
 from everystep.core.trace import Kind, ending_of
-from everystep.credit.assess import assess
-from everystep.credit.grouping import FloatArray
-from everystep.credit.terms import Credit
 from everystep.learn.config import Training
-from everystep.learn.critic import VALUE, critic_scores, explained, value_targets, with_targets
+from everystep.learn.credited import Critic, credited
+from everystep.learn.critic import VALUE
 from everystep.learn.heldout import held_out
 from everystep.learn.learner import LocalLearner
 from everystep.learn.losses import check_loss
 from everystep.learn.method import Method
 from everystep.learn.policy import update
-from everystep.learn.samples import sample_of, supervised_sample, with_logprobs
+from everystep.learn.samples import supervised_sample
 from everystep.learn.schedules import scale
 from everystep.learn.setup import TINY, Setup, learner_of, load_start, model_of, setup_of
 from everystep.learn.warm import FIRST_DEMONSTRATION, demonstrate, imitate, turns_of
@@ -217,7 +215,7 @@ class _Run:
         whole = [one for one in trajectories if one.end not in (End.ERROR, End.CANCELLED) and one.steps]
         if not whole:
             raise WorldError(f"every episode of iteration {number} broke: {reasons(trajectories)}")
-        credit, samples, numbers = self._credited(whole, seed)
+        samples, numbers = self._samples(whole, seed)
         metrics |= numbers | update(
             self.learner,
             samples,
@@ -230,7 +228,6 @@ class _Run:
         )
         tokens = sum(len(sample.ids) for sample in samples)
         metrics |= {
-            "credit_rms": credit.diagnostics.rms,
             "rollout_seconds": rolled - begun,
             "update_seconds": time.perf_counter() - rolled,
             "tokens_per_second": tokens / (time.perf_counter() - begun),
@@ -245,48 +242,33 @@ class _Run:
             self.setup.world.task("train", index % size) for index in range(first, first + self.config.tasks)
         ]
 
-    def _credited(
+    def _samples(
         self, trajectories: Sequence[Trajectory], seed: int
-    ) -> tuple[Credit, list[Sample], dict[str, float]]:
-        """Give every step its credit and make the learner's samples; say how good the critic was, where there is one."""
-        config, numbers = self.config, dict[str, float]()
-        scores: Mapping[str, FloatArray] = {}
-        if config.critic:
-            bare = [sample_of(one, [0.0] * len(one.steps)) for one in trajectories]
-            scores = critic_scores(self.learner, trajectories, bare, self.model.template)
-        table, credit = assess(
+    ) -> tuple[list[Sample], dict[str, float]]:
+        """Make the learner's samples with their credit; say how good the critic was, where there is one."""
+        config = self.config
+        critic = Critic(
+            template=self.model.template, discount=config.critic_discount, trace=config.critic_trace
+        )
+        made = credited(
             trajectories,
             self.method.estimator,
+            self.learner,
             rng=np.random.default_rng(seed),
-            match_rms=config.match_rms,
-            scores=scores,
             process=config.process,
             parts=config.parts,
+            match_rms=config.match_rms,
+            critic=critic if config.critic else None,
+            tool_output=self.method.tool_output,
         )
-        starts = np.cumsum([0, *(len(one.steps) for one in trajectories)])
-        samples = []
-        for trajectory, start in zip(trajectories, starts, strict=False):
-            values = credit.value_S[start : start + len(trajectory.steps)].tolist()
-            samples.append(sample_of(trajectory, values, tool_output=self.method.tool_output))
-        if config.critic:
-            target_S = value_targets(table, discount=config.critic_discount, trace=config.critic_trace)
-            numbers["explained_variance"] = explained(table.score(VALUE), target_S)
-            samples = [
-                with_targets(sample, target_S[start : start + len(one.steps)].tolist())
-                for sample, one, start in zip(samples, trajectories, starts, strict=False)
-            ]
-        if self.method.tool_output:
-            current = self.learner.score([replace(sample, logprobs=()) for sample in samples])
-            samples = [
-                with_logprobs(sample, one.logprobs) for sample, one in zip(samples, current, strict=True)
-            ]
+        samples = list(made.samples)
         if self.reference is not None:
             scored = self.reference.score(samples)
             samples = [
                 replace(sample, reference_weight=sample.policy_weight, reference_logprobs=one.logprobs)
                 for sample, one in zip(samples, scored, strict=True)
             ]
-        return credit, samples, numbers
+        return samples, dict(made.numbers)
 
     # --- keeping and coming back --------------------------------------------------------------------
 
