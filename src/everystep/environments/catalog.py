@@ -31,9 +31,11 @@ for _name, _target, _extra in (
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("procbench", "procbench:ProcBench", None),
+    ("screengrid", "screengrid:ScreenGrid", None),
     ("screens", "screens:Screens", None),
     ("stepmath", "stepmath:StepMath", None),
     ("toolchain", "toolchain:ToolChain", None),
+    ("webshop", "webshop:WebShop", None),
     ("workbench", "workbench:Workbench", None),
     ("workshop", "workshop:Workshop", None),
 ):
