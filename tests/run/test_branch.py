@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import mean
 
 import pytest
 
-from everystep.core.errors import ConfigError, WorldError
+from everystep.core.errors import ConfigError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Request, Sampling
-from everystep.core.records import End, Step
+from everystep.core.records import End
 from everystep.environments.keydoor import KeyDoor
 from everystep.models.local import LocalModel, LocalSampler
 from everystep.models.scripted import Scripted
-from everystep.run.branch import branch, fork, tree
+from everystep.run.branch import Tried, branch, branch_all, fork, tree
+from everystep.run.demonstrate import OracleSampler
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Job, Limits, rollout
 from fragile import Fragile, task
@@ -30,8 +32,8 @@ def by_number(request: Request) -> str:
     return "abc"[int(number)] if sign else "a"
 
 
-def last(steps: Sequence[Step]) -> int:
-    return len(steps) - 1
+def last(tried: Sequence[Tried]) -> list[int]:
+    return [len(one.steps) - 1 for one in tried]
 
 
 def test_siblings_share_their_parent_and_the_chosen_one_goes_on() -> None:
@@ -111,12 +113,49 @@ def test_discarded_candidates_leak_nothing_into_the_model(model: LocalModel) -> 
 
 
 def test_what_cannot_branch_says_so(model: LocalModel) -> None:
-    job = Job(id="j", task=task(broken=True), group="g")
+    job = Job(id="j", task=task("t"), group="g")
     hosts = LocalHosts(Fragile())
-    with pytest.raises(WorldError, match="no floor"):
-        branch(hosts, Scripted(["a"]), job, width=2, choose=last, **DRIVE)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="OracleSampler cannot fork"):
+        branch(hosts, OracleSampler(hosts), job, width=2, choose=last, **DRIVE)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="width"):
         branch(hosts, Scripted(["a"]), job, width=0, choose=last, **DRIVE)  # type: ignore[arg-type]
+
+
+def test_candidates_come_with_what_they_led_to() -> None:
+    job = Job(id="j", task=task("t"), group="g")
+    found = branch(LocalHosts(Fragile()), Scripted(by_number), job, width=3, choose=last, **DRIVE)  # type: ignore[arg-type]
+    second = found.tried[1]
+    assert [step.action.text for step in second.before] == ["c"]
+    assert [one.text for one in second.results] == ["t c a", "t c b", "t c c"]
+    assert second.task is job.task
+
+
+def test_jobs_that_are_branched_together_do_not_touch_each_other(model: LocalModel) -> None:
+    jobs = [Job(id=f"j{n}", task=WORLD.task("train", n), group=f"g{n}", seed=n) for n in range(3)]
+    together = branch_all(LocalHosts(WORLD), LocalSampler(model), jobs, width=2, choose=last, **DRIVE)  # type: ignore[arg-type]
+    for job, found in zip(jobs, together, strict=True):
+        alone = branch(LocalHosts(WORLD), LocalSampler(model), job, width=2, choose=last, **DRIVE)  # type: ignore[arg-type]
+        assert [step.action for step in found.trajectory.steps] == [
+            step.action for step in alone.trajectory.steps
+        ]
+        assert [one.results for one in found.tried] == [one.results for one in alone.tried]
+
+
+def test_a_world_that_does_not_start_costs_its_own_job() -> None:
+    hosts = LocalHosts(Fragile())
+    jobs = [Job(id=name, task=task(name, broken=name == "b"), group=name) for name in "ab"]
+    good, bad = branch_all(hosts, Scripted(by_number), jobs, width=2, choose=last, **DRIVE)  # type: ignore[arg-type]
+    assert good.trajectory.end is End.TRUNCATED
+    assert (bad.trajectory.end, bad.tried) == (End.ERROR, ())
+    assert not hosts._live
+
+
+def test_a_chooser_that_picks_what_there_is_not_is_refused() -> None:
+    job = Job(id="j", task=task("t"), group="g")
+    for pick in (-1, 2):
+        choose = partial(lambda number, _: [number], pick)
+        with pytest.raises(ConfigError, match="picked candidate"):
+            branch(LocalHosts(Fragile()), Scripted(by_number), job, width=2, choose=choose, **DRIVE)  # type: ignore[arg-type]
 
 
 def test_forks_keep_the_trunk_and_estimate_the_value() -> None:

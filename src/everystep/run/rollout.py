@@ -228,7 +228,7 @@ def rollout(
                 continue
             tickets = _reserve(live, budget)
             acting = [episode for episode in live if episode.end is None]
-            _turn(hosts, sampler, acting, sampling, ledger, on_step)
+            take_turn(hosts, sampler, acting, sampling, ledger, on_step)
             for episode, ticket in zip(acting, tickets, strict=True):
                 _settle(episode, budget, ticket)
             ended = [episode for episode in live if episode.end is not None]
@@ -241,15 +241,15 @@ def rollout(
     return [done[identifier] for identifier in order]
 
 
-def _turn(
+def take_turn(
     hosts: Hosts,
     sampler: Sampler,
     live: Sequence[Episode],
     sampling: Sampling,
     ledger: Ledger,
-    on_step: OnStep | None,
+    on_step: OnStep | None = None,
 ) -> None:
-    """Let every live episode take one step."""
+    """Let every live episode take one step, with one batched model call; charge it to ``ledger``."""
     generations = sampler.sample([episode.request() for episode in live], sampling)
     acting = []
     for episode, generation in zip(live, generations, strict=True):
