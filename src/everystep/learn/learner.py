@@ -113,7 +113,7 @@ class LocalLearner:
             raise LearnerError(
                 "the network has no trainable weights. Unfreeze some, or put adapters into it."
             )
-        self._optimizer = _adamw(list(self._trainable.values()), options)
+        self._optimizer = adamw(list(self._trainable.values()), options)
         self._pending = False
 
     @property
@@ -397,7 +397,7 @@ def _check(options: LocalOptions) -> None:
         )
 
 
-def _adamw(parameters: list[nn.Parameter], options: LocalOptions) -> torch.optim.AdamW:
+def adamw(parameters: list[nn.Parameter], options: LocalOptions) -> torch.optim.AdamW:
     """Return AdamW (Loshchilov and Hutter 2019); vectors (norms, biases) are not decayed."""
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
