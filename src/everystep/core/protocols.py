@@ -24,6 +24,7 @@ from everystep.core.records import (
     Task,
     TokenRecord,
     ToolCall,
+    Trajectory,
     Verdict,
 )
 
@@ -519,6 +520,46 @@ class Learner(Protocol):
     def load(self, folder: Path) -> None: ...
 
     def sampler(self) -> Sampler: ...
+
+
+# --- which tasks are tried next -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where the attempts of a group begin: a task, behind ``steps`` that were taken before and that all of them share.
+
+    ``id`` is the source's own name for it, by which it knows the results.
+    """
+
+    task: Task
+    steps: tuple[Step, ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """How the attempts from one start went: an outcome each, ``None`` where one broke. ``trajectories`` are those that did not."""
+
+    start: Start
+    outcomes: tuple[float | None, ...]
+    trajectories: tuple[Trajectory, ...] = ()
+
+
+class TaskSource(Protocol):
+    """Says what is tried next, and hears how whole groups of attempts went.
+
+    ``next`` returns ``count`` starts, fewer only where it has no more. ``report`` gets the results in any order and portions. ``dump``
+    returns the state as JSON; a source that was made in the same way goes on from it by ``load``, with the same choices.
+    """
+
+    def next(self, count: int) -> list[Start]: ...
+
+    def report(self, results: Sequence[Attempts]) -> None: ...
+
+    def dump(self) -> Json: ...
+
+    def load(self, state: Json) -> None: ...
 
 
 # --- watching -----------------------------------------------------------------------------------
