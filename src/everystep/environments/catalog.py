@@ -31,6 +31,7 @@ for _name, _target, _extra in (
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("procbench", "procbench:ProcBench", None),
+    ("revise", "revise:Revise", None),
     ("screengrid", "screengrid:ScreenGrid", None),
     ("screens", "screens:Screens", None),
     ("stepmath", "stepmath:StepMath", None),

@@ -1,0 +1,447 @@
+"""Tasks of ScreenGrid: what can be asked for in each app, how it is written, and how a written goal is read.
+
+A goal is one or two clauses about one app: ``mail : archive ann and star bob``. The same patterns write and read it, so every goal of
+the generator can be read back, and a goal that somebody wrote is refused with a reason where an app, an element or the goal itself does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+from everystep.core.errors import ConfigError, did_you_mean
+from everystep.environments import screengrid_apps as apps
+from everystep.environments.screengrid_parts import App, distance, wrong_of
+
+Changes = dict[int, int]
+"""The stored values that a clause asks for: variable and value."""
+
+_TRIES = 100
+LONGEST = 400
+"""Characters of a written goal that are looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A family of tasks: its name, its pattern (words in capitals are slots) and what it asks for."""
+
+    name: str
+    pattern: str
+    asks: Callable[[Scene, Sequence[str]], Changes | str]
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots of the pattern, in order."""
+        return tuple(word for word in self.pattern.split() if word.isupper())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """An app as a task finds it: the names of its lists, the stored values, and where one stands."""
+
+    app: App
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    page: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A goal that was read: the names of its families, its text, and the stored values that it wants in the end."""
+
+    kinds: tuple[str, ...]
+    text: str
+    target: tuple[int, ...]
+
+
+# --- what each family asks for ----------------------------------------------------------------------
+
+
+def _turn(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    label, state = slots
+    return _change(scene, label, apps.OFF_ON.index(state))
+
+
+def _level(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    label, level = slots
+    return _change(scene, label, apps.LEVELS.index(level))
+
+
+def _choose(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    label, value = slots
+    values = apps.CHOICES[label][1]
+    return _change(scene, label, values.index(value)) if value in values else f"{label} has no {value!r}"
+
+
+def _buy(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    if scene.values[_variable(scene, slots[0])]:
+        return f"{slots[0]} is in the basket already"
+    return _change(scene, slots[0], 1)
+
+
+def _buy_two(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    if scene.values[_variable(scene, slots[0])]:
+        return f"{slots[0]} is in the basket already"
+    return _change(scene, slots[0], 2)
+
+
+def _drop(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    return _change(scene, slots[0], 0, f"{slots[0]} is not in the basket")
+
+
+def _swap(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    if slots[0] == slots[1]:
+        return "a good cannot take its own place"
+    gone, come = _drop(scene, slots[:1]), _buy(scene, slots[1:])
+    return gone if isinstance(gone, str) else come if isinstance(come, str) else gone | come
+
+
+def _deliver(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    return _change(scene, "delivery", apps.DELIVERY.index(slots[0]))
+
+
+def _file_mail(folder: int, source: int | None) -> Callable[[Scene, Sequence[str]], Changes | str]:
+    def asks(scene: Scene, slots: Sequence[str]) -> Changes | str:
+        var = _variable(scene, slots[0])
+        if var < 0:
+            return f"there is no mail from {slots[0]}"
+        place, star = divmod(scene.values[var], 2)
+        wanted = apps.FOLDERS.index(slots[1]) if source is None else source
+        if place != wanted or place == folder:
+            return f"the mail from {slots[0]} is not in the {apps.FOLDERS[wanted]}"
+        return {var: folder * 2 + star}
+
+    return asks
+
+
+def _star(state: int) -> Callable[[Scene, Sequence[str]], Changes | str]:
+    def asks(scene: Scene, slots: Sequence[str]) -> Changes | str:
+        var = _variable(scene, slots[0])
+        if var < 0:
+            return f"there is no mail from {slots[0]}"
+        place, star = divmod(scene.values[var], 2)
+        if place:
+            return f"the mail from {slots[0]} is not in the inbox"
+        return {var: place * 2 + state} if star != state else "it is so already"
+
+    return asks
+
+
+def _send(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    subject, person = slots
+    return _change(scene, person, apps.SUBJECTS.index(subject) + 1)
+
+
+def _move(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    name, source, target = slots
+    return _refile(scene, name, source, lambda version: apps.PLACES.index(target) * 3 + version)
+
+
+def _rename(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    name, source, version = slots
+    place = apps.PLACES.index(source)
+    return _refile(scene, name, source, lambda _: place * 3 + apps.VERSIONS.index(version))
+
+
+def _bin(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    return _move(scene, (slots[0], slots[1], "bin"))
+
+
+def _refile(scene: Scene, name: str, source: str, after: Callable[[int], int]) -> Changes | str:
+    var = _variable(scene, name)
+    if var < 0:
+        return f"there is no file {name}"
+    place, version = divmod(scene.values[var], 3)
+    if place != apps.PLACES.index(source):
+        return f"{name} is not in {source}"
+    wanted = after(version)
+    return {var: wanted} if wanted != scene.values[var] else "it is so already"
+
+
+def _plan(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    event, day, hour = slots
+    if scene.values[_variable(scene, f"{day} {hour}")]:
+        return f"{day} {hour} is taken"
+    return _change(scene, f"{day} {hour}", apps.EVENTS.index(event) + 1)
+
+
+def _replan(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    day, hour, event = slots
+    if not scene.values[_variable(scene, f"{day} {hour}")]:
+        return f"{day} {hour} is free"
+    return _change(scene, f"{day} {hour}", apps.EVENTS.index(event) + 1)
+
+
+def _clear(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    return _change(scene, " ".join(slots), 0, f"{' '.join(slots)} is free already")
+
+
+def _shift(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    event, hour, day, other = slots
+    source, target = _variable(scene, f"{day} {hour}"), _variable(scene, f"{day} {other}")
+    if scene.values[source] != apps.EVENTS.index(event) + 1:
+        return f"there is no {event} on {day} {hour}"
+    if scene.values[target]:
+        return f"{day} {other} is taken"
+    return {source: 0, target: scene.values[source]}
+
+
+def _play(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    return _change(scene, "playing", apps.SONGS.index(slots[0]) + 1)
+
+
+def _stop(scene: Scene, slots: Sequence[str]) -> Changes | str:  # noqa: ARG001
+    return _change(scene, "playing", 0, "nothing is playing")
+
+
+def _like(state: int) -> Callable[[Scene, Sequence[str]], Changes | str]:
+    def asks(scene: Scene, slots: Sequence[str]) -> Changes | str:
+        value = scene.values[_variable(scene, slots[0])]
+        return _change(scene, slots[0], value // 2 * 2 + state)
+
+    return asks
+
+
+def _put(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    value = scene.values[_variable(scene, slots[0])]
+    return _change(scene, slots[0], (apps.LISTS.index(slots[1]) + 1) * 2 + value % 2)
+
+
+def _take(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    value = scene.values[_variable(scene, slots[0])]
+    if value // 2 != apps.LISTS.index(slots[1]) + 1:
+        return f"{slots[0]} is not in {slots[1]}"
+    return _change(scene, slots[0], value % 2)
+
+
+def _change(scene: Scene, name: str, value: int, why: str = "it is so already") -> Changes | str:
+    var = _variable(scene, name)
+    return {var: value} if scene.values[var] != value else why
+
+
+def _variable(scene: Scene, name: str) -> int:
+    """Return the number of a stored value by its name, -1 where the task has none of that name."""
+    if name in scene.names:
+        name = f"#{scene.names.index(name)}"
+    numbers: Mapping[str, int] = _numbers(scene.app)
+    return numbers.get(name, -1)
+
+
+@lru_cache(maxsize=16)
+def _numbers(app: App) -> Mapping[str, int]:
+    return {variable.name: number for number, variable in enumerate(app.variables)}
+
+
+KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "settings": (
+        Kind(name="turn", pattern="turn SWITCH STATE", asks=_turn),
+        Kind(name="level", pattern="set LEVELLED to LEVEL", asks=_level),
+        Kind(name="choose", pattern="choose CHOICE VALUE", asks=_choose),
+    ),
+    "shop": (
+        Kind(name="buy", pattern="buy one GOOD", asks=_buy),
+        Kind(name="buy_two", pattern="buy two GOOD", asks=_buy_two),
+        Kind(name="drop", pattern="drop GOOD", asks=_drop),
+        Kind(name="swap", pattern="swap GOOD for GOOD", asks=_swap),
+        Kind(name="deliver", pattern="deliver to DELIVERY", asks=_deliver),
+    ),
+    "mail": (
+        Kind(name="archive", pattern="archive SENDER", asks=_file_mail(1, 0)),
+        Kind(name="delete", pattern="delete SENDER", asks=_file_mail(2, 0)),
+        Kind(name="restore", pattern="restore SENDER from FOLDER", asks=_file_mail(0, None)),
+        Kind(name="star", pattern="star SENDER", asks=_star(1)),
+        Kind(name="unstar", pattern="unstar SENDER", asks=_star(0)),
+        Kind(name="send", pattern="send SUBJECT to CONTACT", asks=_send),
+    ),
+    "files": (
+        Kind(name="move", pattern="move FILE from PLACE to PLACE", asks=_move),
+        Kind(name="rename", pattern="rename FILE in PLACE to VERSION", asks=_rename),
+        Kind(name="bin", pattern="remove FILE from PLACE", asks=_bin),
+    ),
+    "calendar": (
+        Kind(name="plan", pattern="plan EVENT on DAY HOUR", asks=_plan),
+        Kind(name="replan", pattern="change DAY HOUR to EVENT", asks=_replan),
+        Kind(name="clear", pattern="clear DAY HOUR", asks=_clear),
+        Kind(name="shift", pattern="shift EVENT from HOUR on DAY to HOUR", asks=_shift),
+    ),
+    "music": (
+        Kind(name="play", pattern="play SONG", asks=_play),
+        Kind(name="stop", pattern="stop", asks=_stop),
+        Kind(name="like", pattern="like SONG", asks=_like(1)),
+        Kind(name="unlike", pattern="unlike SONG", asks=_like(0)),
+        Kind(name="put", pattern="put SONG in LIST", asks=_put),
+        Kind(name="take", pattern="take SONG from LIST", asks=_take),
+        Kind(name="mode", pattern="turn MODE STATE", asks=_turn),
+    ),
+}
+"""What can be asked for in each app."""
+
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "SWITCH": tuple(label for labels in apps.SWITCHES.values() for label in labels),
+    "STATE": apps.OFF_ON,
+    "LEVELLED": tuple(apps.LEVELLED.values()),
+    "LEVEL": apps.LEVELS,
+    "CHOICE": tuple(apps.CHOICES),
+    "VALUE": tuple(value for _, values in apps.CHOICES.values() for value in values),
+    "GOOD": tuple(good for goods in apps.GOODS.values() for good in goods),
+    "DELIVERY": apps.DELIVERY,
+    "SENDER": apps.SENDERS,
+    "FOLDER": apps.FOLDERS[1:],
+    "SUBJECT": apps.SUBJECTS,
+    "CONTACT": apps.CONTACTS,
+    "FILE": apps.FILES,
+    "PLACE": apps.PLACES,
+    "VERSION": apps.VERSIONS,
+    "DAY": apps.DAYS,
+    "HOUR": apps.HOURS,
+    "EVENT": apps.EVENTS,
+    "SONG": apps.SONGS,
+    "LIST": apps.LISTS,
+    "MODE": ("shuffle", "repeat"),
+}
+"""The words that each slot takes."""
+
+HELD_OUT: Mapping[str, tuple[str, ...]] = {
+    "settings": ("choose",),
+    "shop": ("swap",),
+    "mail": ("restore",),
+    "files": ("bin",),
+    "calendar": ("shift",),
+    "music": ("take",),
+}
+"""The families that only the test split has where families are held out."""
+
+
+# --- reading and writing goals -----------------------------------------------------------------------
+
+
+def kind_of(app: str, name: str) -> Kind:
+    """Return a family of an app by its name."""
+    return next(kind for kind in KINDS[app] if kind.name == name)
+
+
+def split_goal(text: str) -> tuple[str, tuple[tuple[Kind, tuple[str, ...]], ...]] | str:
+    """Return the app and the clauses (family and slot words) of a written goal, or why it cannot be read."""
+    app, colon, rest = text[:LONGEST].strip().partition(":")
+    app = app.strip()
+    if not colon:
+        return "expected an app, a colon and what to do, such as 'mail : archive ann'"
+    if app not in KINDS:
+        return f"there is no app {app[:40]!r}. {did_you_mean(app[:40], apps.APPS)}"
+    clauses = [clause.split() for clause in f" {rest} ".split(" and ")]
+    if len(clauses) > 2:
+        return "a goal has one or two clauses"
+    read = [_clause(app, words) for words in clauses]
+    refusals = [one for one in read if isinstance(one, str)]
+    if refusals:
+        return refusals[0]
+    return app, tuple(one for one in read if not isinstance(one, str))
+
+
+def _clause(app: str, words: Sequence[str]) -> tuple[Kind, tuple[str, ...]] | str:
+    best = f"{app} cannot {' '.join(words)[:60]!r}"
+    depth = 0
+    for kind in KINDS[app]:
+        pattern = kind.pattern.split()
+        if len(pattern) != len(words):
+            continue
+        slots = []
+        for place, (slot, word) in enumerate(zip(pattern, words, strict=True)):
+            if slot.isupper() and word in WORDS[slot]:
+                slots.append(word)
+            elif slot != word:
+                if slot.isupper() and place > depth:
+                    best, depth = f"{app} has no {slot.lower()} {word[:40]!r}", place
+                break
+        else:
+            return kind, tuple(slots)
+    return best
+
+
+def read_goal(scene: Scene, text: str) -> Goal | str:
+    """Return the goal that a text means in a scene, or why it is none: not readable, of another app, impossible, or so already."""
+    found = split_goal(text)
+    if isinstance(found, str):
+        return found
+    app, clauses = found
+    if app != scene.app.name:
+        return f"the goal is about {app}, the screen shows {scene.app.name}"
+    return _goal(scene, clauses)
+
+
+def _goal(scene: Scene, clauses: Sequence[tuple[Kind, Sequence[str]]]) -> Goal | str:
+    changes: Changes = {}
+    for kind, slots in clauses:
+        asked = kind.asks(scene, slots)
+        if isinstance(asked, str):
+            return asked
+        if changes.keys() & asked.keys():
+            return "two clauses are about the same thing"
+        changes |= asked
+    target = list(scene.values)
+    for var, value in changes.items():
+        target[var] = value
+    told = " and ".join(_told(kind, slots) for kind, slots in clauses)
+    return Goal(
+        kinds=tuple(kind.name for kind, _ in clauses),
+        text=f"{scene.app.name} : {told}",
+        target=tuple(target),
+    )
+
+
+def _told(kind: Kind, slots: Sequence[str]) -> str:
+    words = iter(slots)
+    return " ".join(next(words) if word.isupper() else word for word in kind.pattern.split())
+
+
+# --- making tasks --------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1 << 14)
+def scene_of(app: str, seed: int) -> Scene:
+    """Return an app as the task with this seed finds it."""
+    random = Random(f"scene/{app}/{seed}")
+    made = apps.app_of(app)
+    names = tuple(random.sample(made.names, made.slots))
+    values = tuple(_drawn(app, variable.name, len(variable.values), random) for variable in made.variables)
+    page = made.hubs[0] if random.random() < 0.7 else random.choice(made.hubs)
+    return Scene(app=made, names=names, values=values, page=page)
+
+
+def _drawn(app: str, name: str, count: int, random: Random) -> int:
+    """Draw a stored value; most of what can be empty is empty."""
+    mostly_empty: list[int] = [0, 0, *range(1, count)]
+    if app == "shop" and count > 2:
+        return random.choice((0, 0, 0, 1, 2))
+    if app == "mail":
+        return random.choice((0, 0, 0, 1, 1, 2, 4)) if name[0] == "#" else random.choice((0, 0, 0, 1, 2))
+    if app == "calendar" or (app == "music" and count > 2):
+        return random.choice(mostly_empty)
+    return random.randrange(count)
+
+
+@lru_cache(maxsize=1 << 14)
+def draw(
+    apps_in: tuple[str, ...], kinds: tuple[str, ...], clauses: tuple[int, ...], longest: int, seed: int
+) -> tuple[str, str]:
+    """Return the app and the goal of the task with this seed: as many clauses as drawn, with a plan of at most ``longest`` actions."""
+    random = Random(f"goal/{seed}")
+    for _ in range(_TRIES):
+        app = random.choice(apps_in)
+        scene = scene_of(app, seed)
+        offered = [kind for kind in KINDS[app] if not kinds or kind.name in kinds]
+        chosen = random.choices(offered, k=random.choice(clauses))
+        for _ in range(_TRIES):  # the families are kept for a while, so that none becomes rare
+            goal = _goal(
+                scene, [(kind, [random.choice(WORDS[slot]) for slot in kind.slots]) for kind in chosen]
+            )
+            if isinstance(goal, str):
+                continue
+            if distance(scene.app, scene.page, wrong_of(scene.values, goal.target)) < longest:
+                return app, goal.text
+    raise ConfigError(
+        f"screengrid: no task was found for apps {apps_in}, kinds {kinds or 'all'} with {clauses} clauses. "
+        "Name more kinds, or choose length 'easy'."
+    )

@@ -1,0 +1,86 @@
+"""Goals of ScreenGrid in the words of people: what somebody said, and the same as a goal that can be read."""
+
+from __future__ import annotations
+
+WRITTEN: tuple[tuple[str, str], ...] = (
+    # settings
+    ("I am in a meeting, please mute the phone", "settings : turn mute on"),
+    ("why do I hear nothing? unmute it", "settings : turn mute off"),
+    ("make it as loud as it gets", "settings : set volume to high"),
+    ("the sound should be very low tonight", "settings : set volume to low"),
+    ("I can hardly see the display, make it bright", "settings : set brightness to high"),
+    ("get me on the wifi", "settings : turn wifi on"),
+    ("no bluetooth any more please", "settings : turn bluetooth off"),
+    ("we go abroad, so roaming has to be on", "settings : turn roaming on"),
+    ("nobody should know my location", "settings : turn location off"),
+    ("I want everything dark", "settings : choose theme dark"),
+    ("the phone should take the time of the west", "settings : choose zone west"),
+    (
+        "switch the alarm on and the volume to high so that I wake up",
+        "settings : turn alarm on and set volume to high",
+    ),
+    # shop
+    ("we are out of milk", "shop : buy one milk"),
+    ("get me an apple", "shop : buy one apple"),
+    ("I need two waters for the trip", "shop : buy two water"),
+    ("two plums would be nice", "shop : buy two plum"),
+    ("no lime after all", "shop : drop lime"),
+    ("take the juice out of the basket", "shop : drop juice"),
+    ("I would rather have tea than juice", "shop : swap juice for tea"),
+    ("bring it to my home", "shop : deliver to home"),
+    ("I will fetch it at the store myself", "shop : deliver to store"),
+    ("one pear and a milk please", "shop : buy one pear and buy one milk"),
+    ("have a pear brought to my home", "shop : buy one pear and deliver to home"),
+    # mail
+    ("file away what ann wrote", "mail : archive ann"),
+    ("I am through with the mail of bob, put it in the archive", "mail : archive bob"),
+    ("kim only sends rubbish, out with it", "mail : delete kim"),
+    ("throw away the mail of max", "mail : delete max"),
+    ("get the mail of eve back out of the trash", "mail : restore eve from trash"),
+    ("I archived lee too early, back to the inbox with it", "mail : restore lee from archive"),
+    ("the mail of dan is important, mark it", "mail : star dan"),
+    ("zoe need not have a star any longer", "mail : unstar zoe"),
+    ("say thanks to mum", "mail : send thanks to mum"),
+    ("tell the boss that I am sorry", "mail : send sorry to boss"),
+    ("the team should hear about the party", "mail : send party to team"),
+    ("archive the mail of ann, delete that of kim", "mail : archive ann and delete kim"),
+    # files
+    ("the report belongs to work, not to docs", "files : move report from docs to work"),
+    ("put the photo that lies in work into docs", "files : move photo from work to docs"),
+    ("I need the ticket again, it is in the bin, put it in docs", "files : move ticket from bin to docs"),
+    ("the letter in docs is final now", "files : rename letter in docs to final"),
+    ("call the budget in work a draft", "files : rename budget in work to draft"),
+    ("the map in docs is old, say so", "files : rename map in docs to old"),
+    ("throw the recipe in docs away", "files : remove recipe from docs"),
+    ("nobody at work needs the poem", "files : remove poem from work"),
+    ("the poem is done, and it should be called final in docs", "files : rename poem in docs to final"),
+    # calendar
+    ("I go to the gym on monday evening", "calendar : plan gym on mon evening"),
+    ("lunch with a friend on friday at noon", "calendar : plan lunch on fri noon"),
+    ("there is a class on wednesday morning", "calendar : plan class on wed morning"),
+    ("put a call on thursday evening", "calendar : plan call on thu evening"),
+    ("I want to have tuesday morning to myself", "calendar : clear tue morning"),
+    ("nothing on friday evening please", "calendar : clear fri evening"),
+    ("make the thing on monday at noon a lunch", "calendar : change mon noon to lunch"),
+    (
+        "the gym on thursday should be in the evening and not in the morning",
+        "calendar : shift gym from morning on thu to evening",
+    ),
+    (
+        "the call on tuesday at noon comes in the morning instead",
+        "calendar : shift call from noon on tue to morning",
+    ),
+    # music
+    ("let me hear snow", "music : play snow"),
+    ("I feel like dance now", "music : play dance"),
+    ("quiet please", "music : stop"),
+    ("I love the song gold", "music : like gold"),
+    ("fire is not my song any more", "music : unlike fire"),
+    ("rain would be good for the road", "music : put rain in road"),
+    ("river makes me calm, keep it with such songs", "music : put river in calm"),
+    ("moon is no song for sport, take it off the list", "music : take moon from sport"),
+    ("mix up the order of the songs", "music : turn shuffle on"),
+    ("do not repeat everything", "music : turn repeat off"),
+    ("play gold and mix up the rest", "music : play gold and turn shuffle on"),
+)
+"""Somebody's words, and the goal."""
