@@ -16,19 +16,21 @@ class Noise:
     """Turns verdicts of ``of`` around: a bad one into good with chance ``false_positive``, a good one into bad with ``false_negative``.
 
     Good is a share of ``cut`` or more of the judge's range; the score is mirrored in its range. A preference between two is turned around with
-    the mean of both rates. Whether a verdict is turned depends on the seed and its targets only: asked again, the judge errs again in the same way.
+    the mean of both rates. Of a list another target than the preferred one is named with chance ``wrong_choice``, any other evenly; without that rate
+    lists are refused. Whether a verdict is turned depends on the seed and its targets only: asked again, the judge errs again in the same way.
     """
 
     of: Judge
     false_positive: float = 0.0
     false_negative: float = 0.0
+    wrong_choice: float | None = None
     seed: int = 0
     cut: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("false_positive", "false_negative", "cut"):
+        for name in ("false_positive", "false_negative", "wrong_choice", "cut"):
             value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
+            if value is not None and not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name} of a noisy judge is {value!r}; it must be 0 to 1.")
 
     @property
@@ -39,7 +41,10 @@ class Noise:
     @property
     def version(self) -> str:
         """The judge's version with the rates and the seed."""
-        return f"{self.of.version}+fp{self.false_positive:g}+fn{self.false_negative:g}+seed{self.seed}"
+        choice = "" if self.wrong_choice is None else f"+wrong{self.wrong_choice:g}"
+        return (
+            f"{self.of.version}+fp{self.false_positive:g}+fn{self.false_negative:g}{choice}+seed{self.seed}"
+        )
 
     @property
     def looks(self) -> Looks:
@@ -49,15 +54,19 @@ class Noise:
     @property
     def levels(self) -> frozenset[Level]:
         """What the judge judges."""
-        return self.of.levels - {Level.LIST}
+        return self.of.levels - (frozenset({Level.LIST}) if self.wrong_choice is None else frozenset())
 
     async def judge(self, level: Level, evidence: Evidence) -> tuple[Verdict, ...]:
         """Return the judge's verdicts, some of them turned around."""
-        if level is Level.LIST:
-            raise ConfigError("noise on the choice among a list has no stated rates. Judge its pairs.")
+        if level is Level.LIST and self.wrong_choice is None:
+            raise ConfigError(
+                "noise on the choice among a list has no stated rate. Give wrong_choice, or judge its pairs."
+            )
         return tuple(self._noised(one) for one in await self.of.judge(level, evidence))
 
     def _noised(self, one: Verdict) -> Verdict:
+        if one.level is Level.LIST:
+            return self._rechosen(one)
         share = share_of(one)
         mean = (self.false_positive + self.false_negative) / 2
         pair = one.level is Level.PAIR and one.label in one.targets
@@ -77,6 +86,22 @@ class Noise:
             other = one.targets[1] if one.label == one.targets[0] else one.targets[0]
             turned = replace(turned, label=other)
         return turned if one.score is None else replace(turned, score=one.low + one.high - one.score)
+
+    def _rechosen(self, one: Verdict) -> Verdict:
+        """Name another target of a list with chance ``wrong_choice``."""
+        others = [target for target in one.targets if target != one.label]
+        drawn, rate = self._drawn(one), self.wrong_choice or 0.0
+        if one.label not in one.targets or not others or drawn >= rate:
+            return replace(one, judge=self.name, version=self.version)
+        other = others[int(drawn / rate * len(others))]  # below the rate the draw is even
+        return replace(
+            one,
+            judge=self.name,
+            version=self.version,
+            label=other,
+            score=None,
+            reason="turned around by noise",
+        )
 
     def _drawn(self, one: Verdict) -> float:
         key = "\x1f".join((str(self.seed), one.judge, one.level, *one.targets))
