@@ -20,6 +20,7 @@ from everystep.core.errors import ConfigError, WorldError, did_you_mean
 from everystep.core.protocols import Element, ScreenView
 from everystep.core.records import Action, Observation, Task
 from everystep.environments.exact import (
+    REFUSED,
     ExactEnvironment,
     Outcome,
     check_place,
@@ -28,7 +29,7 @@ from everystep.environments.exact import (
     refused,
     split_of,
 )
-from everystep.environments.screengrid_apps import APPS
+from everystep.environments.screengrid_apps import APPS, app_of
 from everystep.environments.screengrid_boxes import ARRANGEMENTS, Spot, hit, spots_of
 from everystep.environments.screengrid_parts import (
     ABSENT,
@@ -45,6 +46,7 @@ from everystep.environments.screengrid_parts import (
 from everystep.environments.screengrid_tasks import (
     HELD_OUT,
     KINDS,
+    WORDS,
     Scene,
     draw,
     read_goal,
@@ -178,6 +180,23 @@ class ScreenGrid:
         seed, goal = found
         index = zlib.crc32(goal.encode())
         return self._made("proposed", index, seed, goal, goal)
+
+    def texts(self) -> tuple[str, ...]:
+        """Return every word that an agent reads or writes in this world, written tasks included: what a tiny tokenizer needs."""
+        words = {*"tap type scroll up down back done empty : , and .".split(), *f"{REFUSED} :".split()}
+        for name in self._apps:
+            app = app_of(name)
+            words |= {name, *app.names}
+            for page in app.pages:
+                words.add(page.title)
+                words.update(word for part in page.parts for word in (part.label, *part.shown))
+            for kind in KINDS[name]:
+                words.update(word for word in kind.pattern.split() if not word.isupper())
+                words.update(word for slot in kind.slots for word in WORDS[slot])
+        if self.points:
+            words |= {"click", *map(str, range(10))}
+        told = {one for one in words if one and one[0] != "#"}
+        return (*sorted(told), *(written for written, _ in self._written()))
 
     def start(self, task: Task) -> State:
         """Return the first state of ``task``. A task without a goal that can be read raises ``WorldError``."""
