@@ -2,16 +2,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from data.stored_steps import episode, journal_of
 from everystep.core.errors import ConfigError, DataError, StoreError
+from everystep.core.protocols import Sampling
 from everystep.core.records import Level, Verdict
 from everystep.core.trace import Kind
 from everystep.data.pairs import make_pairs, read_pairs
+from everystep.data.siblings import value_pairs
+from everystep.environments.stepmath import StepMath
+from everystep.models.scripted import Scripted
 from everystep.run.export import export
+from everystep.run.hosts import LocalHosts
 from everystep.run.journal import Journal
+from everystep.run.rollout import Job, Limits
+from everystep.run.search import search
 
 ROOT = episode("root", ("x", "y"), outcome=0.0)
 LEFT = episode("left", ("l",), outcome=1.0, prefix=ROOT.steps[:1])
@@ -45,6 +53,38 @@ def test_the_widest_margins_come_first_and_narrow_ones_not_at_all(tmp_path: Path
     assert sides(tmp_path / "one") == [("left/1", "root/1", 1.0)]
     done = make_pairs(source, tmp_path / "wide", by="siblings", margin=1.5)
     assert (done.pairs, dict(done.left_out)) == (0, {"the margin is too small": 1})
+
+
+def test_a_stored_search_gives_the_pairs_of_its_tree(tmp_path: Path) -> None:
+    world = StepMath(steps=3, mode="choose", choices=3, horizon=3)
+    jobs = [Job(id=f"m{n}", task=world.task("train", n), group=f"m{n}", seed=n) for n in range(3)]
+    sampler = Scripted(lambda request: Random(request.seed).choice(sorted(request.allowed or ())))
+    trees = search(
+        LocalHosts(world),
+        sampler,
+        jobs,
+        iterations=40,
+        width=6,
+        sampling=Sampling(),
+        limits=Limits(max_steps=3),
+    )
+    source = journal_of(tmp_path / "j.sqlite", [one for tree in trees for one in tree.simulations])
+    counts = []
+    for visits in (2, 4, 9):  # a step of a roll-out is visited once
+        made = value_pairs(trees, margin=0.35, least_visits=visits).pairs
+        folder = tmp_path / str(visits)
+        make_pairs(source, folder, by="siblings", margin=0.35, visits=visits, most=99)
+        stored = list(read_pairs(folder))
+        assert {(one.context, one.chosen, one.rejected) for one in stored} == {
+            (one.context, one.chosen, one.rejected) for one in made
+        }
+        assert sorted(one.margin or 0 for one in stored) == pytest.approx(
+            sorted(one.margin or 0 for one in made)
+        )
+        counts.append(len(made))
+    assert counts[0] > counts[1] > counts[2] > 0
+    with pytest.raises(ConfigError, match="visits=2 is about siblings"):
+        make_pairs(source, tmp_path / "q", by="groups", visits=2)
 
 
 def test_verdicts_and_rewards_prefer_too(tmp_path: Path) -> None:

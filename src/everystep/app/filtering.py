@@ -86,6 +86,8 @@ class Pairs:
     """The least difference; pairs of equal values are never made."""
     most: int = 4
     """At most so many pairs of one context."""
+    visits: int = 1
+    """With siblings: at least so many trajectories go through each step of a pair."""
     form: Literal["pairs", "trl-preference"] = "pairs"
     """trl-preference writes the texts too, as TRL reads them."""
 
@@ -93,7 +95,15 @@ class Pairs:
 def pairing(words: Sequence[str]) -> int:
     """Make pairs and say how many."""
     asked = parse(Pairs, words, command="pairs")
-    done = make_pairs(asked.run, asked.out, by=asked.by, of=asked.of, margin=asked.margin, most=asked.most)
+    done = make_pairs(
+        asked.run,
+        asked.out,
+        by=asked.by,
+        of=asked.of,
+        margin=asked.margin,
+        most=asked.most,
+        visits=asked.visits,
+    )
     _pairs_report(done)
     if asked.form == "trl-preference":
         from everystep.app.reading import trajectories_of

@@ -45,18 +45,22 @@ def make_pairs(
     of: str = "outcome",
     margin: float = 0.0,
     most: int = 4,
+    visits: int = 1,
     memory_mb: int = MEMORY_MB,
 ) -> Paired:
     """Write ``pairs.jsonl`` (a ``PreferencePair`` a line) and ``manifest.json`` into ``folder``.
 
     ``of`` is what prefers: for ``groups`` outcome, success, return or ``verdict/JUDGE`` about trajectories; for ``siblings`` outcome, or a
-    value of a step; for ``verdicts`` the judge's name. The difference is at least ``margin`` and never zero. Raises ``StoreError`` if
+    value of a step; for ``verdicts`` the judge's name. The difference is at least ``margin`` and never zero. Siblings that fewer than ``visits``
+    trajectories go through are left out: of a stored search (``run.search``), those whose value rests on little. Raises ``StoreError`` if
     ``folder`` has pairs already, ``DataError`` where the value is not stored.
     """
-    if margin < 0 or most < 1:
+    if margin < 0 or most < 1 or visits < 1:
         raise ConfigError(
-            f"margin={margin!r}, most={most!r}; expected a margin of 0 or more and 1 pair or more."
+            f"margin={margin!r}, most={most!r}, visits={visits!r}; expected a margin of 0 or more, and 1 or more."
         )
+    if visits > 1 and by != "siblings":
+        raise ConfigError(f"visits={visits!r} is about siblings; pairs by {by!r} have none. Leave it out.")
     if (folder / PAIRS).exists():
         raise StoreError(f"{str(folder)!r} holds pairs already. Choose another folder.")
     work = folder / WORK
@@ -65,7 +69,7 @@ def make_pairs(
         if by == "verdicts":
             level, counts, pairs = _of_verdicts(facts, of, margin)
         else:
-            _candidates(facts, by, of)
+            _candidates(facts, by, of, visits)
             counts, pairs = _of_values(facts, by, of, margin, most, level)
         written = 0
         fresh = folder / f"{PAIRS}.new"
@@ -81,7 +85,7 @@ def make_pairs(
         contexts=counts["contexts"],
         left_out={name: number for name, number in counts.items() if name != "contexts" and number},
     )
-    about = {"from": str(path), "by": by, "of": of, "margin": margin, "most": most}
+    about = {"from": str(path), "by": by, "of": of, "margin": margin, "most": most, "visits": visits}
     write_json(folder / "manifest.json", {**about, "pairs": written, **counts})
     shutil.rmtree(work, ignore_errors=True)
     return done
@@ -94,7 +98,7 @@ def read_pairs(folder: Path) -> Iterator[PreferencePair]:
             yield decode(PreferencePair, json.loads(line))
 
 
-def _candidates(facts: Facts, by: By, of: str) -> None:
+def _candidates(facts: Facts, by: By, of: str, visits: int) -> None:
     """Make the table of continuations: their context, what they are, and their value."""
     if by == "groups":
         if of in _WHOLE:
@@ -121,7 +125,7 @@ def _candidates(facts: Facts, by: By, of: str) -> None:
         "CREATE OR REPLACE TABLE one AS SELECT hash(t.task, coalesce(s.parent, ''), s.seen_digest) AS context, s.id, "
         "min(w.ord) AS ord, any_value(s.act_digest)::TEXT AS content, any_value(v.value) AS value "
         "FROM step s JOIN walk w ON w.row = s.row JOIN trajectory t ON t.ord = w.ord "
-        f"LEFT JOIN ({value}) v ON v.row = s.row GROUP BY s.id, s.parent, s.seen_digest, t.task"
+        f"LEFT JOIN ({value}) v ON v.row = s.row GROUP BY s.id, s.parent, s.seen_digest, t.task HAVING count(DISTINCT w.ord) >= {int(visits)}"
     )
 
 
