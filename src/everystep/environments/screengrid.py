@@ -49,6 +49,7 @@ from everystep.environments.screengrid_tasks import (
     WORDS,
     Scene,
     draw,
+    held_out,
     read_goal,
     scene_of,
     split_goal,
@@ -66,7 +67,7 @@ EXPECTED_POINT = "expected click X Y with whole numbers from 0 to 999"
 _SAID = re.compile(r"(?:tap|type) [a-z]{1,20}|scroll (?:up|down)|back|done")
 _CLICK = re.compile(r"click (\d{1,3}) (\d{1,3})", re.ASCII)
 _ATTEMPTS = 1 << 12
-_STARTS = 400
+_STARTS = 1500
 _NOTHING = {"closer": 0.0, "valid": 0.0, "stray": 0.0}
 
 
@@ -86,8 +87,8 @@ class ScreenGrid:
     """Options. ``apps`` and ``kinds`` (families of tasks, empty for all) are names with commas between. ``length`` is ``easy`` (one clause), ``hard`` (two)
     or ``any``. ``horizon`` is the step limit, plans are at most 8 actions.
 
-    ``holdout`` says what the test split has that the train split has not: ``goals`` (their instructions), ``families`` (whole families, ``HELD_OUT``)
-    or only ``starts`` (the same instruction from another start). ``points`` makes the actions clicks.
+    ``holdout`` says what the test split has that the train split has not: ``goals`` (clauses, about one in five of each family; their words are met in
+    training in other clauses), ``families`` (whole families, ``HELD_OUT``) or only ``starts`` (the same instruction from another start). ``points`` makes the actions clicks.
     The split ``written`` has goals in the words of people.
     """
 
@@ -167,7 +168,7 @@ class ScreenGrid:
     def task_from(self, instruction: str) -> Task | str:
         """Return a task (of split ``proposed``) for a written goal, or the reason why there is none.
 
-        The first of 400 starts in which the goal can be reached in at most 8 actions, and is not so already, is taken.
+        The first of 1500 starts in which the goal can be reached in at most 8 actions, and is not so already, is taken.
 
         >>> ScreenGrid().task_from("mail : archive the dog")
         "mail cannot 'archive the dog'"
@@ -183,7 +184,7 @@ class ScreenGrid:
 
     def texts(self) -> tuple[str, ...]:
         """Return every word that an agent reads or writes in this world, written tasks included: what a tiny tokenizer needs."""
-        words = {*"tap type scroll up down back done empty : , and .".split(), *f"{REFUSED} :".split()}
+        words = {*f"{REFUSED} . : , and tap type scroll up down back done empty".split()}
         for name in self._apps:
             app = app_of(name)
             words |= {name, *app.names}
@@ -264,14 +265,14 @@ class ScreenGrid:
         return draw(self._able, self._kinds, LENGTHS[self.length], longest, seed)
 
     def _split(self, app: str, goal: str, seed: int) -> str:
+        if self.holdout == "starts":
+            scene = scene_of(app, seed)
+            return split_of(f"{goal} {scene.page} {scene.names} {scene.values}")
+        found = split_goal(goal)
+        assert not isinstance(found, str)  # noqa: S101 -- the generator's goals can be read
         if self.holdout == "families":
-            found = split_goal(goal)
-            assert not isinstance(found, str)  # noqa: S101 -- the generator's goals can be read
             return "test" if any(kind.name in HELD_OUT[app] for kind, _ in found[1]) else "train"
-        if self.holdout == "goals":
-            return split_of(goal)
-        scene = scene_of(app, seed)
-        return split_of(f"{goal} {scene.page} {scene.names} {scene.values}")
+        return "test" if any(held_out(app, kind, slots) for kind, slots in found[1]) else "train"
 
     def _made(self, split: str, index: int, seed: int, instruction: str, goal: str) -> Task:
         state = _first(seed, goal, self.points)

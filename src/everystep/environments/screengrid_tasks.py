@@ -13,11 +13,14 @@ from random import Random
 
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.environments import screengrid_apps as apps
+from everystep.environments.exact import TEST_SHARE
 from everystep.environments.screengrid_parts import App, distance, wrong_of
 
 Changes = dict[int, int]
 """The stored values that a clause asks for: variable and value."""
 
+FEW = 5
+"""A family with no more clauses than this has none held out."""
 _TRIES = 100
 LONGEST = 400
 """Characters of a written goal that are looked at."""
@@ -320,6 +323,18 @@ HELD_OUT: Mapping[str, tuple[str, ...]] = {
 def kind_of(app: str, name: str) -> Kind:
     """Return a family of an app by its name."""
     return next(kind for kind in KINDS[app] if kind.name == name)
+
+
+def held_out(app: str, kind: Kind, slots: Sequence[str]) -> bool:
+    """Say whether a clause belongs to the test split: about one in five of each family with more than ``FEW`` clauses.
+
+    The clauses are chosen so that training has each family and each word, though not together.
+    """
+    size = 1
+    for slot in kind.slots:
+        size *= len(WORDS[slot])
+    places = sum(WORDS[slot].index(word) for slot, word in zip(kind.slots, slots, strict=True))
+    return size > FEW and (places + KINDS[app].index(kind)) % TEST_SHARE == 0
 
 
 def split_goal(text: str) -> tuple[str, tuple[tuple[Kind, tuple[str, ...]], ...]] | str:
