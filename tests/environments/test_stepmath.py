@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -17,6 +18,9 @@ from everystep.environments.stepmath import StepMath, write_step
         StepMath(steps=1, digits=2),
         StepMath(steps=6, digits=3, operations="+-", mode="choose"),
         StepMath(operations="-", mode="choose", choices=8),
+        StepMath(mode="choose", undo=False, horizon=4, mistakes="slip,operation,stale", thoughts="filler"),
+        StepMath(mode="choose", choices=9, mistakes="stale,slip", thoughts="hedged"),
+        StepMath(undo=False, thoughts="filler"),
     ],
 )
 def test_contract(world: StepMath) -> None:
@@ -128,3 +132,84 @@ def test_write_step_and_bad_options() -> None:
         StepMath(operations="/")
     with pytest.raises(ConfigError, match="grow beyond 36 digits"):
         StepMath(steps=20, digits=3)
+
+
+def step_of(text: str) -> tuple[str, str]:
+    thought, expression = text.split("\n")
+    return thought.removeprefix("thought: "), expression.removeprefix("step: ")
+
+
+def walk(world: StepMath, index: int) -> list[tuple[str, tuple[str, ...]]]:
+    """The right text and the listed ones of every state on the right way."""
+    env = world.make()
+    seen, found = env.reset(world.task("train", index)), []
+    while True:
+        right = env.oracle()
+        found.append((right, seen.admissible or ()))
+        last = env.step(env.parse(right))
+        assert last.scores["thought"] == 1.0
+        if last.terminated:
+            return found
+        seen = last.observation
+
+
+def test_thoughts_change_the_thought_and_nothing_else() -> None:
+    plain, filler, hedged = (
+        StepMath(
+            mode="choose", undo=False, horizon=4, choices=9, mistakes="slip,operation,stale", thoughts=kind
+        )
+        for kind in ("operation", "filler", "hedged")
+    )
+    rightly = total = 0
+    for index in range(60):
+        for (a, one), (b, two), (c, three) in zip(
+            walk(plain, index), walk(filler, index), walk(hedged, index), strict=True
+        ):
+            assert step_of(a)[1] == step_of(b)[1] == step_of(c)[1]
+            assert (
+                {step_of(text)[1] for text in one}
+                == {step_of(text)[1] for text in two}
+                == {step_of(text)[1] for text in three}
+            )
+            assert {step_of(text)[0] for text in two} == {"now the next step"}
+            assert {step_of(text)[0].split()[0] for text in one} <= {"add", "subtract", "multiply"}
+            for text in three:
+                sure = step_of(text)[0].startswith("surely")
+                rightly += sure == (text == c)
+                total += 1
+    assert rightly / total == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_stale_step_is_a_true_equation_from_an_earlier_value() -> None:
+    world = StepMath(steps=4, mode="choose", choices=9, mistakes="stale", undo=False, horizon=4)
+    stale = 0
+    for index in range(20):
+        values: list[str] = []
+        for right, listed in walk(world, index):
+            value = step_of(right)[1].replace(" ", "")
+            for text in set(listed) - {right}:
+                left, result = step_of(text)[1].replace(" ", "").split("=")
+                assert eval(left) == int(result)  # noqa: S307 -- the text is our own
+                begins = re.match(r"\d+", left)
+                assert begins is not None
+                assert begins[0] in values
+                stale += 1
+            values.append(value.split("=")[1])
+            if len(values) == 1:
+                values.insert(0, re.match(r"\d+", value)[0])  # type: ignore[index]
+    assert stale > 60
+
+
+def test_without_undo_a_step_stands() -> None:
+    world = StepMath(steps=3, mode="choose", undo=False, horizon=3)
+    env = world.make()
+    seen = env.reset(world.task("train", 0))
+    wrong = next(text for text in seen.admissible or () if text != env.oracle())
+    after = env.step(env.parse(wrong)).observation
+    assert not any("back" in text for text in after.admissible or ())
+    refused = env.step(env.parse("thought: that was wrong\nstep: back"))
+    assert not refused.valid
+    assert env.oracle() in (after.admissible or ())
+    for options in ({"mistakes": "slip,typo"}, {"thoughts": "loud"}, {"thoughts": "hedged"}):
+        with pytest.raises(ConfigError, match="stepmath"):
+            StepMath(**options)  # type: ignore[arg-type]
