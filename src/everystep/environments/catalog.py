@@ -14,10 +14,11 @@ from everystep.core.registry import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Where a world lives. ``extra`` is the pip extra that it needs, ``None`` for none."""
+    """Where a world lives. ``extra`` is the pip extra that it needs, ``None`` for none; ``install`` is the command where no extra can say it."""
 
     target: str
     extra: str | None = None
+    install: str | None = None
 
 
 WORLDS: Registry[Entry] = Registry("environment")
@@ -31,6 +32,7 @@ for _name, _target, _extra in (
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("procbench", "procbench:ProcBench", None),
+    ("refinemask", "refinemask:RefineMask", "medical"),
     ("revise", "revise:Revise", None),
     ("screengrid", "screengrid:ScreenGrid", None),
     ("screens", "screens:Screens", None),
@@ -41,6 +43,11 @@ for _name, _target, _extra in (
     ("workshop", "workshop:Workshop", None),
 ):
     WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", extra=_extra))
+for _name, _target, _install in (
+    # its own requirements pin hundreds of packages that the cases do not need
+    ("bfcl", "bfcl:BFCL", "pip install --no-deps bfcl-eval && pip install mpmath"),
+):
+    WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", install=_install))
 
 
 def world_class(name: str) -> type[World]:
@@ -50,11 +57,11 @@ def world_class(name: str) -> type[World]:
     try:
         return cast("type[World]", getattr(import_module(module), attribute))
     except ModuleNotFoundError as error:
-        if entry.extra is None or (error.name or "").startswith("everystep"):
+        install = entry.install or (f"pip install 'everystep[{entry.extra}]'" if entry.extra else None)
+        if install is None or (error.name or "").startswith("everystep"):
             raise
         raise ConfigError(
-            f"environment {name!r} needs the package {error.name!r}. "
-            f"Install it with: pip install 'everystep[{entry.extra}]'"
+            f"environment {name!r} needs the package {error.name!r}. Install it with: {install}"
         ) from None
 
 

@@ -13,7 +13,7 @@ from itertools import islice, product
 from typing import Any
 
 from everystep.core.records import Json, ToolCall
-from everystep.data.ftrl import Case, run_source
+from everystep.environments.ftrl import Case, run_source
 from everystep.tools.sandbox import Sandbox
 
 MOST_CALLS = 2000
