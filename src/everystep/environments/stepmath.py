@@ -36,6 +36,13 @@ _TEXT_LIMIT = 400
 _NOTHING = {"correct": 0.0, "thought": 0.0, "progress": 0.0}
 _BACK = "thought: that was wrong\nstep: back"
 
+MISTAKES = ("slip", "operation", "stale")
+THOUGHTS = ("operation", "filler", "hedged")
+FILLER = "now the next step"
+SURE, UNSURE = "surely", "perhaps"
+HEDGES_RIGHTLY = 0.8
+"""The share of hedged thoughts that are sure of a right step or unsure of a wrong one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -66,7 +73,12 @@ class State:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMath:
     """Options: the number of ``steps``; ``digits`` of an operand; the ``operations`` used; ``mode`` ``free`` takes any
-    text, ``choose`` lists up to ``choices`` steps of which one is right; ``horizon`` 0 means three times ``steps``.
+    text, ``choose`` lists up to ``choices`` steps of which one is right; ``horizon`` 0 means three times ``steps``. Without ``undo`` a
+    step stands once it is written.
+
+    ``mistakes`` are the kinds that are listed beside the right step, with commas: ``slip`` (a result that is 1 or 10 off), ``operation``
+    (another one), ``stale`` (a true equation that starts from an earlier value than the last). ``thoughts``: ``operation`` names what the
+    expression does, ``filler`` says nothing, ``hedged`` (in mode ``choose``) also says how sure it is, rightly in four of five.
     """
 
     steps: int = 4
@@ -75,6 +87,9 @@ class StepMath:
     mode: str = "free"
     choices: int = 5
     horizon: int = 0
+    undo: bool = True
+    mistakes: str = "slip,operation"
+    thoughts: str = "operation"
 
     name: ClassVar[str] = "stepmath"
     summary: ClassVar[str] = "chain arithmetic with a thought and an expression a step, checked exactly"
@@ -82,12 +97,22 @@ class StepMath:
     def __post_init__(self) -> None:
         check_range(self.name, "steps", self.steps, 1, 64)
         check_range(self.name, "digits", self.digits, 1, 12)
-        check_range(self.name, "choices", self.choices, 2, 8)
+        check_range(self.name, "choices", self.choices, 2, 16)
         check_range(self.name, "horizon", self.horizon, 0, 1_000_000)
         if not self.operations or set(self.operations) - set(VERBS):
             raise ConfigError(f"stepmath: operations is {self.operations!r}; choose some of '+-*'.")
         if self.mode not in ("choose", "free"):
             raise ConfigError(f"stepmath: mode is {self.mode!r}; it must be 'choose' or 'free'.")
+        kinds = self.mistakes.split(",")
+        if not set(kinds) <= set(MISTAKES) or self.thoughts not in THOUGHTS:
+            raise ConfigError(
+                f"stepmath: mistakes is {self.mistakes!r} and thoughts {self.thoughts!r}; choose some of "
+                f"{','.join(MISTAKES)}, and one of {', '.join(THOUGHTS)}."
+            )
+        if self.mode == "free" and self.thoughts == "hedged":
+            raise ConfigError(
+                "stepmath: in mode 'free' thoughts are the agent's own; 'hedged' needs mode 'choose'."
+            )
         longest = self.digits + self.steps * (self.digits if "*" in self.operations else 1)
         if longest > 36:
             raise ConfigError(
@@ -132,7 +157,7 @@ class StepMath:
         return Observation(
             text=f"{note} . {shown}" if note else shown,
             anchor=" ".join(map(str, state.written)) or "start",
-            admissible=_choices(state, self.choices) if self.mode == "choose" else None,
+            admissible=self._listed(state) if self.mode == "choose" else None,
         )
 
     def parse(self, text: str) -> Action:
@@ -146,13 +171,12 @@ class StepMath:
         line = _read(action.text) if action.valid else None
         if line is None:
             return refused(state, action.reason or "not an action of this world", _NOTHING)
-        if self.mode == "choose" and not any(
-            line == _read(listed) for listed in _choices(state, self.choices)
-        ):
+        if self.mode == "choose" and not any(line == _read(listed) for listed in self._listed(state)):
             return refused(state, "not among the choices", _NOTHING)
         if line.expression is None:
-            if not state.written:
-                return refused(state, "nothing is written that could be taken back", _NOTHING)
+            if not (state.written and self.undo):
+                why = "nothing is written that could be taken back" if self.undo else "what is written stands"
+                return refused(state, why, _NOTHING)
             after = State(state.problem, state.written[:-1])
             return Outcome(
                 state=after, note="taken back", scores={**_NOTHING, "progress": _gain(state, after)}
@@ -160,7 +184,8 @@ class StepMath:
         operation, operand = state.problem.operations[len(state.written)]
         value, result = _value(state), line.expression[3]
         correct = line.expression == (value, operation, operand, _apply(operation, value, operand))
-        thought = line.thought == _squeeze(_thought(operation, operand))
+        expected = FILLER if self.thoughts == "filler" else _thought(operation, operand)
+        thought = _unhedged(line.thought) == _squeeze(expected)
         after = State(state.problem, (*state.written, result))
         over = len(after.written) == self.steps
         solved = over and result == state.problem.values[-1]
@@ -174,25 +199,52 @@ class StepMath:
         )
 
     def oracle(self, state: State) -> str:
-        """Return the right next step, or ``back`` while a wrong one stands."""
-        if len(state.written) > _right(state):
+        """Return the right next step, or ``back`` while a wrong one stands; without ``undo``, the true equation from what stands."""
+        if self.undo and len(state.written) > _right(state):
             return _BACK
-        operation, operand = state.problem.operations[len(state.written)]
-        value = _value(state)
-        return write_step(value, operation, operand, _apply(operation, value, operand))
+        return _write(state, _true(state), self.thoughts)
+
+    def _listed(self, state: State) -> tuple[str, ...]:
+        return _choices(state, self)
 
     def _problem(self, seed: int) -> Problem:
         return _problem(self.steps, self.digits, self.operations, seed)
 
 
-def write_step(left: int, operation: str, right: int, result: int) -> str:
-    r"""Return the text of a step.
+def write_step(left: int, operation: str, right: int, result: int, *, thought: str = "") -> str:
+    r"""Return the text of a step, by default with a thought that names the operation.
 
     >>> write_step(7, "+", 5, 12)
     'thought: add 5\nstep: 7 + 5 = 1 2'
     """
     expression = f"{spell(left)} {operation} {spell(right)} = {spell(result)}"
-    return f"thought: {_thought(operation, right)}\nstep: {expression}"
+    return f"thought: {thought or _thought(operation, right)}\nstep: {expression}"
+
+
+Expression = tuple[int, str, int, int]
+"""Left side, operation, right side, result."""
+
+
+def _true(state: State) -> Expression:
+    """Return the right next expression from what stands."""
+    operation, operand = state.problem.operations[len(state.written)]
+    value = _value(state)
+    return value, operation, operand, _apply(operation, value, operand)
+
+
+def _write(state: State, expression: Expression, thoughts: str) -> str:
+    """Return the text of a step with its thought."""
+    if thoughts == "operation":
+        return write_step(*expression)
+    if thoughts == "filler":
+        return write_step(*expression, thought=FILLER)
+    rightly = Random(f"{state.problem.seed} {state.written} {expression}").random() < HEDGES_RIGHTLY
+    hedge = SURE if (expression == _true(state)) == rightly else UNSURE
+    return write_step(*expression, thought=f"{hedge} {_thought(expression[1], expression[2])}")
+
+
+def _unhedged(thought: str) -> str:
+    return thought.removeprefix(SURE).removeprefix(UNSURE)
 
 
 @lru_cache(maxsize=4096)
@@ -265,23 +317,31 @@ def _problem(steps: int, digits: int, operations: str, seed: int) -> Problem:
 
 
 @lru_cache(maxsize=65536)
-def _choices(state: State, count: int) -> tuple[str, ...]:
-    """Return the right step, likely mistakes, and ``back`` where a step is written, in alphabetical order."""
+def _choices(state: State, world: StepMath) -> tuple[str, ...]:
+    """Return the right step, likely mistakes, and ``back`` where a step can be taken back, in alphabetical order."""
     done = len(state.written)
     if done == len(state.problem.operations):
         return ()
-    operation, operand = state.problem.operations[done]
-    value = _value(state)
-    result = _apply(operation, value, operand)
-    mistakes = [write_step(value, operation, operand, result + error) for error in (-10, -1, 1, 10)]
-    mistakes += [
-        write_step(value, other, operand, _apply(other, value, operand))
-        for other in VERBS
-        if other != operation
+    right = _true(state)
+    wrong = [
+        one for kind in world.mistakes.split(",") for one in _mistakes(state, right, kind, world.operations)
     ]
-    listed = [write_step(value, operation, operand, result)]
-    if state.written:
+    listed = [_write(state, right, world.thoughts)]
+    if state.written and world.undo:
         listed.append(_BACK)
     rng = Random(f"{state.problem.seed} {state.written}")
-    listed += rng.sample(mistakes, min(count - len(listed), len(mistakes)))
-    return tuple(sorted(listed))
+    drawn = rng.sample(wrong, min(world.choices - len(listed), len(wrong)))
+    return tuple(sorted({*listed, *(_write(state, one, world.thoughts) for one in drawn)}))
+
+
+def _mistakes(state: State, right: Expression, kind: str, operations: str) -> list[Expression]:
+    """Return the mistakes of a kind; another operation is one of the world's, where it has another."""
+    value, operation, operand, result = right
+    if kind == "slip":
+        return [(value, operation, operand, result + error) for error in (-10, -1, 1, 10)]
+    if kind == "operation":
+        known = [other for other in VERBS if other != operation]
+        others = [other for other in known if other in operations] or known
+        return [(value, other, operand, _apply(other, value, operand)) for other in others]
+    earlier = {state.problem.first, *state.written} - {value}
+    return [(old, operation, operand, _apply(operation, old, operand)) for old in sorted(earlier)]
