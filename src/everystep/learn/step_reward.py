@@ -12,7 +12,7 @@ import numpy as np
 
 from everystep.core.errors import DataError
 from everystep.core.protocols import Evidence, Learner, Looks, Loss
-from everystep.core.records import Sample, Trajectory
+from everystep.core.records import PreferencePair, Sample, Trajectory
 from everystep.verify.estimators import Labels
 from everystep.verify.evidence import step_evidence
 from everystep.verify.reading import features_of
@@ -69,6 +69,42 @@ def label_samples(
         form.sample(evidence, good=label, weight=weight[label] if balance else 1.0)
         for evidence, label in found
     ]
+
+
+RANKING = Loss(preference="sigmoid", preference_beta=1.0, preference_reference=False)
+"""The loss for ``ranking_samples``: -log s(score of the chosen - score of the rejected), the model of Bradley and Terry (1952)."""
+
+
+def ranking_samples(
+    pairs: Iterable[PreferencePair], evidence: Mapping[str, Evidence], form: Labels
+) -> list[Sample]:
+    """Return the rows that train a causal LM to score the chosen step of each pair above the rejected one, with the loss ``RANKING``.
+
+    The score is ``verify.estimators.log_odds``: log p(good) - log p(bad) behind the step. So a pair has four rows, both labels behind both sides; what stands
+    before a label is shared, which a backend with tree packing computes once. ``evidence`` has both sides by step id. Pairs whose sides
+    read the same in the form's view teach nothing and have no rows. Raises ``DataError`` for a side without evidence.
+    """
+    samples: list[Sample] = []
+    for number, pair in enumerate(pairs):
+        missing = [name for name in (pair.chosen, pair.rejected) if name not in evidence]
+        if missing:
+            raise DataError(f"step {missing[0]!r} of a pair has no evidence. Give that of all its steps.")
+        sides = [form.context(evidence[name]) for name in (pair.chosen, pair.rejected)]
+        if sides[0] == sides[1]:
+            continue
+        name = f"{number}:{pair.chosen}>{pair.rejected}"
+        for context, sign in zip(sides, (1.0, -1.0), strict=True):
+            for good in (True, False):
+                weight = sign if good else -sign
+                samples.append(
+                    Sample(
+                        ids=(*context, form.label(good)),
+                        preference_weight=(*(0.0 for _ in context), weight),
+                        pair=name,
+                        rollout=f"{name}/{sign:+g}/{good}",
+                    )
+                )
+    return samples
 
 
 def train_label_tokens(

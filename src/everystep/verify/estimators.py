@@ -17,6 +17,7 @@ from everystep.core.records import Level, Sample, SpanKind, Step, Verdict
 from everystep.verify.rule import STEPS
 from everystep.verify.templates import action_text
 from everystep.verify.verdicts import verdict
+from everystep.verify.views import Tell
 
 Encode = Callable[[str], Sequence[int]]
 """Text to token ids, without special tokens."""
@@ -31,15 +32,29 @@ class Scores(Protocol):
 # --- label tokens ---------------------------------------------------------------------------------
 
 
+def told_whole(evidence: Evidence) -> str:
+    """Return the task, and every step after what was seen."""
+    return "\n".join(
+        [evidence.task.instruction, *(_told(step) for step in evidence.before), _told(evidence.step)]
+    )
+
+
+def _told(step: Step) -> str:
+    seen = step.observation.text
+    return f"{seen}\n> {action_text(step)}" if seen else action_text(step)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
     """How a step is written for a causal LM that says after it whether it is good.
 
     The step and what came before it are text, then comes ``ask``, then one label token: ``good`` or ``bad``. Only the label is ever a target, and
-    no earlier label stands in the context: at use they are not known. ``chars`` bounds the text, cut in its middle.
+    no earlier label stands in the context: at use they are not known. ``tell`` makes the text (see ``verify.views``); by default it is the task and
+    each step after what was seen. ``most`` bounds the tokens, cut in the middle.
     """
 
     encode: Encode
+    tell: Tell = told_whole
     ask: str = "\nIs this step right?"
     good: str = " yes"
     bad: str = " no"
@@ -62,8 +77,7 @@ class Labels:
 
     def context(self, evidence: Evidence) -> tuple[int, ...]:
         """Return the tokens before the label. Of a long text the beginning (the task) and the end (the step) are kept."""
-        lines = [evidence.task.instruction, *(_told(step) for step in evidence.before), _told(evidence.step)]
-        ids, ask = list(self.encode("\n".join(lines))), list(self.encode(self.ask))
+        ids, ask = list(self.encode(self.tell(evidence))), list(self.encode(self.ask))
         room = self.most - len(ask) - 1
         if len(ids) > room:
             ids = [*ids[: room // 4], *ids[len(ids) - (room - room // 4) :]]
@@ -75,11 +89,6 @@ class Labels:
         return Sample(
             ids=ids, supervised_weight=(*(0.0 for _ in ids[1:]), weight), rollout=evidence.targets[0]
         )
-
-
-def _told(step: Step) -> str:
-    seen = step.observation.text
-    return f"{seen}\n> {action_text(step)}" if seen else action_text(step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +105,22 @@ class LabelToken:
     async def judge(self, level: Level, evidence: Evidence) -> tuple[Verdict, ...]:
         """Return the verdict on one step."""
         _only_steps(self.name, level)
-        context = self.labels.context(evidence)
-        rows = [Sample(ids=(*context, self.labels.label(good))) for good in (True, False)]
-        good, bad = (one.logprobs[-1] for one in self.model.score(rows))
+        [odds] = log_odds(self.model, self.labels, [evidence])
+        return (verdict(self, level, evidence, score=_sigmoid(odds)),)
+
+
+def log_odds(model: Scores, labels: Labels, evidence: Sequence[Evidence]) -> list[float]:
+    """Return log p(good) - log p(bad) behind each step, with one call of ``model``. Any real number; more is better.
+
+    Raises ``JudgeError`` where the model gives both labels no chance.
+    """
+    contexts = [labels.context(one) for one in evidence]
+    rows = [Sample(ids=(*context, labels.label(good))) for context in contexts for good in (True, False)]
+    found = [one.logprobs[-1] for one in model.score(rows)] if rows else []
+    for one, good, bad in zip(evidence, found[::2], found[1::2], strict=True):
         if not (isfinite(good) or isfinite(bad)):
-            raise JudgeError(f"the model gives both labels no chance behind step {evidence.targets[0]!r}.")
-        return (verdict(self, level, evidence, score=_sigmoid(good - bad)),)
+            raise JudgeError(f"the model gives both labels no chance behind step {one.targets[0]!r}.")
+    return [good - bad for good, bad in zip(found[::2], found[1::2], strict=True)]
 
 
 # --- log-ratios -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from everystep.core.errors import ConfigError
 from everystep.core.protocols import Evidence, Looks, Situation, Transition
 from everystep.core.records import Action, Observation, Step, Task, Trajectory
 from everystep.run.context import cut
+from everystep.run.search import SearchTree
 
 _HIDDEN = Observation(text="")
 
@@ -96,6 +97,15 @@ def sibling_evidence(
         results=tuple(_seen(one, looks) for one in results) if looks.result else (),
         seen=seen_of(looks),
     )
+
+
+def tree_evidence(tree: SearchTree, looks: Looks) -> Iterator[Evidence]:
+    """Yield the evidence about each step of a search's tree, parents first, behind the steps that lead to it."""
+    paths: dict[str | None, tuple[Step, ...]] = {None: ()}
+    for step in tree.steps:
+        before = paths[step.parent]
+        paths[step.id] = (*before, step)
+        yield sibling_evidence(tree.task, before, (step,), looks)
 
 
 def live_evidence(
