@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent
 TRAIN = ".[train,babyai,credit]"
 EVERYTHING = ".[all]"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
+BARE = ("bfcl-eval==2026.3.23",)
+"""Benchmarks that tests use without what they require: their own requirements pin packages that the cases do not need."""
 CHECKS = (
     ("format", ["ruff", "format", "--check", "."]),
     ("lint", ["ruff", "check", "."]),
@@ -70,6 +72,7 @@ def environment(folder: Path, *, extras: str, dev: bool) -> Path:
     subprocess.check_call([*pip, "-c", "constraints.txt", "-e", extras], cwd=ROOT)
     if dev:
         subprocess.check_call([*pip, "-c", "constraints.txt", *dev_packages()], cwd=ROOT)
+        subprocess.check_call([*pip, "--no-deps", *BARE], cwd=ROOT)
     stamp.write_text(wanted)
     return binaries
 

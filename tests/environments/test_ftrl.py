@@ -11,7 +11,15 @@ import pytest
 
 from everystep.core.errors import DataError
 from everystep.core.records import ToolCall
-from everystep.environments.ftrl import answered, calls_of, load_cases, run_source, solved, task_of, toolbox_of
+from everystep.environments.ftrl import (
+    answered,
+    calls_of,
+    load_cases,
+    run_source,
+    solved,
+    task_of,
+    toolbox_of,
+)
 from everystep.environments.ftrl_oracle import candidates, reference_calls
 from everystep.environments.published import source_folder
 from everystep.tools.sandbox import Limits, Sandbox

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from random import Random
 from typing import Any
 
 from everystep.core.errors import ConfigError
+from everystep.environments.bm25 import Index, best, index_of
 from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
 
 SOURCE = (
@@ -27,12 +27,47 @@ SOURCE = (
 )
 SAMPLE = "webshop_sample.json"
 
-K1, B = 0.9, 0.4
-"""BM25's saturation and length normalisation: the defaults of the engine that the benchmark uses."""
-
 _WORD = re.compile(r"[a-z0-9]+(?:[.'][a-z0-9]+)*")
 _COMMON = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "in", "is", "it", "its", "of", "on", "or", "that", "the", "this", "to", "was", "with", "your", "you", "i", "me", "my", "find", "need", "want", "looking", "lower", "than", "dollars", "price"]
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "for",
+        "from",
+        "has",
+        "in",
+        "is",
+        "it",
+        "its",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "this",
+        "to",
+        "was",
+        "with",
+        "your",
+        "you",
+        "i",
+        "me",
+        "my",
+        "find",
+        "need",
+        "want",
+        "looking",
+        "lower",
+        "than",
+        "dollars",
+        "price",
+    ]
 )
 PRICES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0, 130.0, 200.0, 300.0, 500.0, 1000.0)
 """Upper prices that a goal may ask for."""
@@ -84,22 +119,12 @@ class Catalog:
 
     products: Mapping[str, Product]
     wanted: tuple[tuple[str, str, tuple[str, ...]], ...]
-    index: Mapping[str, tuple[tuple[int, int], ...]]
-    lengths: tuple[int, ...]
+    index: Index
     ids: tuple[str, ...]
 
     def search(self, query: str, most: int = 50) -> tuple[str, ...]:
-        """Return the ids of the best ``most`` products by BM25 (Robertson and Zaragoza 2009), ties in the order of the catalogue."""
-        mean = sum(self.lengths) / len(self.lengths)
-        scores: Counter[int] = Counter()
-        for word, count in Counter(words_of(query)).items():
-            found = self.index.get(word, ())
-            rare = math.log(1 + (len(self.ids) - len(found) + 0.5) / (len(found) + 0.5))
-            for place, times in found:
-                norm = K1 * (1 - B + B * self.lengths[place] / mean)
-                scores[place] += count * rare * times / (times + norm)
-        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:most]
-        return tuple(self.ids[place] for place, _ in best)
+        """Return the ids of the best ``most`` products, ties in the order of the catalogue."""
+        return tuple(self.ids[place] for place in best(self.index, " ".join(words_of(query)), most))
 
 
 def words_of(text: str) -> list[str]:
@@ -196,13 +221,6 @@ def load_catalog(data: str) -> Catalog:
 
 
 def _catalog(products: Sequence[Product], asked: Mapping[str, Any]) -> Catalog:
-    index: dict[str, list[tuple[int, int]]] = {}
-    lengths = []
-    for place, product in enumerate(products):
-        words = words_of(product.text)
-        lengths.append(len(words))
-        for word, count in Counter(words).items():
-            index.setdefault(word, []).append((place, count))
     known = {one.id: one for one in products}
     wanted = tuple(
         (name, str(one["instruction"]), tuple(map(str, one["instruction_attributes"])))
@@ -214,8 +232,7 @@ def _catalog(products: Sequence[Product], asked: Mapping[str, Any]) -> Catalog:
     return Catalog(
         products=known,
         wanted=wanted,
-        index={word: tuple(found) for word, found in index.items()},
-        lengths=tuple(lengths),
+        index=index_of([" ".join(words_of(one.text)) for one in products]),
         ids=tuple(one.id for one in products),
     )
 
