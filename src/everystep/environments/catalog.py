@@ -38,6 +38,7 @@ for _name, _target, _extra in (
     ("screens", "screens:Screens", None),
     ("stepmath", "stepmath:StepMath", None),
     ("toolchain", "toolchain:ToolChain", None),
+    ("trikb", "trikb:TriKB", None),
     ("webshop", "webshop:WebShop", None),
     ("workbench", "workbench:Workbench", None),
     ("workshop", "workshop:Workshop", None),
