@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from everystep.core.errors import WorldError
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
 from everystep.environments.toolchain import ToolChain
-from everystep.run.demonstrate import demonstrator
+from everystep.run.demonstrate import demonstrator, oracle_answers
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Limits, jobs_of, rollout
+from fragile import Fragile
 
 WORLD = ToolChain(turns=3, choices=4, answers=4, shown=True)
 
@@ -48,3 +54,21 @@ def test_without_a_habit_errors_are_random() -> None:
     actions = {step.action.text.split()[0] for one in shown(error_rate=1.0, habit=None) for step in one.steps}
     assert actions == {"answer", "call"}
     assert not all(one.success for one in shown(error_rate=1.0, habit=None))
+
+
+def test_the_oracle_says_what_would_have_been_right_at_each_step() -> None:
+    env = WORLD.make()
+    for one in shown(error_rate=0.0, habit=None)[:5]:
+        assert oracle_answers(env, one) == tuple(step.action.text for step in one.steps)
+    for one in shown(error_rate=0.5, habit=None)[:20]:
+        answers = oracle_answers(env, one)
+        for at, answer in enumerate(answers):
+            env.reset(one.task)
+            for step in one.steps[:at]:
+                env.step(env.parse(step.action.text))
+            assert env.oracle() == answer
+    first, other = shown(error_rate=0.0, habit=None)[:2]
+    with pytest.raises(WorldError, match="replay differs"):
+        oracle_answers(env, replace(first, task=other.task))
+    with pytest.raises(WorldError, match="no oracle"):
+        oracle_answers(Fragile().make(), first)

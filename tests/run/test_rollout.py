@@ -208,6 +208,19 @@ def test_a_prefix_that_ends_the_episode_is_not_played_on(model: LocalModel, jobs
     assert told(sampled(model, again)) == told(whole)
 
 
+def test_a_job_may_end_after_some_steps_behind_its_prefix(model: LocalModel, jobs: list[Job]) -> None:
+    whole = sampled(model, jobs)
+    for cut, more in ((0, 1), (1, 1), (2, 3)):
+        some = [(job, one) for job, one in zip(jobs, whole, strict=True) if len(one.steps) > cut]
+        short = sampled(model, [replace(job, prefix=one.steps[:cut], steps=more) for job, one in some])
+        for made, (_, one) in zip(short, some, strict=True):
+            assert [step.id for step in made.steps] == [step.id for step in one.steps[: cut + more]]
+            cut_off = cut + more < len(one.steps)
+            assert made.end is (End.TRUNCATED if cut_off else one.end)
+    with pytest.raises(ConfigError, match="1 or more"):
+        sampled(model, [replace(jobs[0], steps=0)])
+
+
 def test_a_prefix_of_another_task_is_an_error_of_that_episode(model: LocalModel, jobs: list[Job]) -> None:
     whole = sampled(model, jobs)
     hosts = LocalHosts(WORLD)

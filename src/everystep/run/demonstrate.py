@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 from everystep.core.errors import WorldError
-from everystep.core.protocols import Generation, Request, Sampler, Sampling, Turn
+from everystep.core.protocols import Environment, Generation, Oracle, Request, Sampler, Sampling, Turn
 from everystep.core.records import Stop, Trajectory
 from everystep.models.scripted import Noisy
 from everystep.models.template import Template, encode_turn
@@ -40,6 +40,28 @@ class OracleSampler:
 
     def prime(self, session: str, turns: Sequence[Turn]) -> None:
         """Do nothing: an oracle needs no history."""
+
+
+def oracle_answers(environment: Environment, trajectory: Trajectory) -> tuple[str, ...]:
+    """Return what the oracle would have done before each step of ``trajectory``, whose actions are executed again.
+
+    This gives a stored step its reference, also behind a prefix that the oracle would not have taken. Raises ``WorldError`` for an
+    environment without an oracle, and where the replay sees something else.
+    """
+    if not isinstance(environment, Oracle):
+        raise WorldError(
+            f"{type(environment).__name__} has no oracle, so it cannot say what would have been right."
+        )
+    answers = []
+    seen = environment.reset(trajectory.task)
+    for step in trajectory.steps:
+        if step.observation.text != seen.text:
+            raise WorldError(
+                f"replay differs before step {step.id!r}. Give the environment of this trajectory."
+            )
+        answers.append(environment.oracle())
+        seen = environment.step(environment.parse(step.action.text)).observation
+    return tuple(answers)
 
 
 def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, habit: str | None = None) -> Sampler:

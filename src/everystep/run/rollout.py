@@ -36,7 +36,7 @@ class Job:
     """One episode to run: ``sample`` numbers the attempts at one task within a group.
 
     ``prefix`` are steps that were taken before: their actions are executed again, the model is put
-    behind their exact tokens, and the episode goes on from there.
+    behind their exact tokens, and the episode goes on from there, for up to ``steps`` more where that is given.
     """
 
     id: str
@@ -45,6 +45,7 @@ class Job:
     sample: int = 0
     seed: int = 0
     prefix: tuple[Step, ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +159,17 @@ class Episode:
         if transition.terminated:
             self.success = transition.success
             self.end = End.FAILED if transition.success is False else End.DONE
-        elif transition.truncated or len(self.steps) >= self.limits.max_steps:
+        elif transition.truncated or len(self.steps) >= self._most():
             self.end = End.TRUNCATED
         elif self.limits.invalid is not None and self._invalid >= self.limits.invalid:
             self.end, self.success = End.FAILED, False
+
+    def _most(self) -> int:
+        """Return how many steps it may have, those of its prefix included."""
+        more = self.job.steps
+        return (
+            self.limits.max_steps if more is None else min(self.limits.max_steps, len(self.job.prefix) + more)
+        )
 
     def trajectory(self) -> Trajectory:
         """Return what was recorded. A broken episode has no outcome."""
@@ -342,6 +350,8 @@ def _checked(jobs: Iterable[Job], sampler: Sampler | AsyncSampler, slots: int) -
     twice = [name for name, times in Counter(job.id for job in jobs).items() if times > 1]
     if twice:
         raise ConfigError(f"job {twice[0]!r} is given more than once; every job needs an id of its own.")
+    if any(job.steps is not None and job.steps < 1 for job in jobs):
+        raise ConfigError("a job's steps must be 1 or more, or None for no bound of its own.")
     if any(job.prefix for job in jobs) and not isinstance(sampler, Primes):
         raise ConfigError(
             f"{type(sampler).__name__} cannot continue from stored steps. Use a model that can, or start afresh."
