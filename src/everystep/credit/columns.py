@@ -307,6 +307,20 @@ def verdict_scores(source: Columns, verdicts: Iterable[Verdict], *, judge: str) 
     return np.array([score_of.get(step, np.nan) for step in source.step_ids], dtype=np.float64)
 
 
+def name_segments(source: Columns, names: Sequence[str]) -> Columns:
+    """Say which segment each row is, where every step is one segment: a decision is a step, the answer to it another.
+
+    ``names`` has one name a row. Terms of a segment then see its rows only, so segments never share a statistic.
+    """
+    if source.segment_S is not None:
+        raise ConfigError(f"these columns have segments already: {source.segments!r}. Name whole steps.")
+    _check_length("names", (len(names),), source.size)
+    segments = tuple(dict.fromkeys(names))
+    numbers = {name: number for number, name in enumerate(segments)}
+    segment_S = np.array([numbers[name] for name in names], dtype=np.int64)
+    return replace(source, segment_S=segment_S, segments=segments)
+
+
 def split_segments(source: Columns, segments: Sequence[str]) -> Columns:
     """Repeat every row once for each named segment of a step, so that segments get credit of their own.
 

@@ -222,7 +222,7 @@ def _compute(columns: Columns, term: Term, raw_S: FloatArray, rng: np.random.Gen
 def _segment(columns: Columns, segment: str) -> BoolArray:
     if columns.segment_S is None or segment not in columns.segments:
         raise ConfigError(
-            f"no row belongs to segment {segment!r}; the columns have {columns.segments!r}. Split them with `split_segments`."
+            f"no row belongs to segment {segment!r}; the columns have {columns.segments!r}. Name them (`assess(segment=...)`), or split them with `split_segments`."
         )
     inside_S: BoolArray = columns.segment_S == columns.segments.index(segment)
     return inside_S

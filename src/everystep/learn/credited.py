@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from everystep.core.protocols import Learner
-from everystep.core.records import Sample, Trajectory
+from everystep.core.records import Sample, Step, Trajectory
 from everystep.credit.assess import assess
 from everystep.credit.terms import Credit, Estimator
 from everystep.learn.critic import VALUE, critic_scores, explained, value_targets, with_targets
@@ -47,10 +47,11 @@ def credited(
     match_rms: float | None = None,
     critic: Critic | None = None,
     tool_output: bool = False,
+    segment: Callable[[Step], str] | None = None,
 ) -> Credited:
     """Give every step its credit and make one sample a trajectory.
 
-    ``scores`` are further step scores, one number a step in the order of the trajectories; ``process``, ``parts`` and ``match_rms`` are those of
+    ``scores`` are further step scores, one number a step in the order of the trajectories; ``process``, ``parts``, ``match_rms`` and ``segment`` are those of
     ``credit.assess``. With a ``critic`` its values are read and its targets set. ``tool_output`` trains what tools wrote.
     """
     given = dict(scores or {})
@@ -65,6 +66,7 @@ def credited(
         scores=given,
         process=process,
         parts=parts,
+        segment=segment,
     )
     starts = np.cumsum([0, *(len(one.steps) for one in trajectories)])
     samples = []

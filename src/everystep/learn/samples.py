@@ -191,6 +191,40 @@ def _temperature(trajectory: Trajectory) -> float:
     return found.pop()
 
 
+def with_forced(tokens: TokenRecord) -> TokenRecord:
+    """Return the record with tokens that had no alternative as forced ones: a tag that was put into the model's turn is context.
+
+    >>> record = TokenRecord(ids=(5, 6, 7), spans=(Span(start=0, end=3, kind=SpanKind.SAMPLED),), logprobs=(-0.7, 0.0, 0.0),
+    ...     allowed=((5, 8), (6,), (7,)))
+    >>> [(span.start, span.end, str(span.kind)) for span in with_forced(record).spans], with_forced(record).logprobs
+    ([(0, 1, 'sampled'), (1, 3, 'forced')], (-0.7,))
+    """
+    if tokens.allowed is None:
+        return tokens
+    spans: list[Span] = []
+    drawn, kept = 0, list[int]()
+    for span in tokens.spans:
+        if span.kind is not SpanKind.SAMPLED:
+            spans.append(span)
+            continue
+        for at in range(span.start, span.end):
+            alone = len(tokens.allowed[drawn]) == 1
+            kind, weight = (SpanKind.FORCED, 0.0) if alone else (span.kind, span.weight)
+            if spans and spans[-1].kind is kind and spans[-1].end == at and spans[-1].weight == weight:
+                spans[-1] = replace(spans[-1], end=at + 1)
+            else:
+                spans.append(Span(start=at, end=at + 1, kind=kind, weight=weight))
+            if not alone:
+                kept.append(drawn)
+            drawn += 1
+    return replace(
+        tokens,
+        spans=tuple(spans),
+        logprobs=tuple(tokens.logprobs[place] for place in kept),
+        allowed=tuple(tokens.allowed[place] for place in kept),
+    )
+
+
 def token_record(context: Sequence[int], answer: Sequence[int], logprobs: Sequence[float]) -> TokenRecord:
     """Return the record of a step that read ``context`` and then sampled ``answer``: the plain case.
 

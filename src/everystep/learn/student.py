@@ -7,7 +7,7 @@ seed and the number of the call, so the same calls give the same student. ``trai
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -218,6 +218,7 @@ class Student:
         process: Mapping[str, float] | None = None,
         parts: Mapping[str, float] | None = None,
         match_rms: float | None = None,
+        segment: Callable[[Step], str] | None = None,
     ) -> Credited:
         """Give every step its credit and make the samples of a policy loss; see ``learn.credited``."""
         return credited(
@@ -230,6 +231,7 @@ class Student:
             parts=parts,
             match_rms=match_rms,
             critic=self._critic,
+            segment=segment,
         )
 
     def reinforce(
@@ -243,12 +245,19 @@ class Student:
         process: Mapping[str, float] | None = None,
         parts: Mapping[str, float] | None = None,
         match_rms: float | None = None,
+        segment: Callable[[Step], str] | None = None,
         epochs: int = 1,
         minibatches: int = 1,
     ) -> dict[str, float]:
         """Credit ``trajectories`` and update on them; return the mean of the numbers."""
         made = self.credited(
-            trajectories, estimator, scores=scores, process=process, parts=parts, match_rms=match_rms
+            trajectories,
+            estimator,
+            scores=scores,
+            process=process,
+            parts=parts,
+            match_rms=match_rms,
+            segment=segment,
         )
         numbers = self.fit(
             made.samples, loss, learning_rate=learning_rate, epochs=epochs, minibatches=minibatches
