@@ -23,6 +23,7 @@ from everystep.environments.screengrid import (
 )
 from everystep.environments.screengrid_apps import APPS, app_of
 from everystep.environments.screengrid_boxes import ARRANGEMENTS, hit, overlap, spots_of
+from everystep.environments.screengrid_proposals import manual_of, proposals
 from everystep.environments.screengrid_tasks import HELD_OUT, KINDS, WORDS, split_goal
 
 
@@ -238,12 +239,12 @@ def test_a_written_goal_becomes_a_task_or_is_refused_with_a_reason() -> None:
         "buy a pear": "expected an app, a colon",
         "phone : call mum": "there is no app 'phone'",
         "settings : turn radar on": "settings has no switch 'radar'",
-        "settings : choose theme west": "theme has no 'west'",
+        "settings : choose theme west": "settings has no theme 'west'",
         "mail : archive ann and archive ann": "two clauses are about the same thing",
         "shop : buy one pear and buy one lime and buy one milk": "a goal has one or two clauses",
         "shop : swap pear for pear": "cannot take its own place",
-        "files : move map from docs to docs": "map",
-        "calendar : shift gym from noon on mon to noon": "is taken",
+        "files : move map from docs to docs": "cannot move to where it is",
+        "calendar : shift gym from noon on mon to noon": "cannot move to where it is",
         "mail : send": "mail cannot 'send'",
         "": "expected an app",
         "mail : " + "archive " * 10_000: "mail cannot",
@@ -261,6 +262,47 @@ def test_a_written_goal_becomes_a_task_or_is_refused_with_a_reason() -> None:
     while not (result := env.step(env.parse(env.oracle()))).terminated:
         pass
     assert result.success
+
+
+def test_a_proposer_that_knows_the_app_proposes_what_can_be_done() -> None:
+    world = ScreenGrid()
+    for app in APPS:
+        known = [world.task_from(text) for text in proposals(app, manual_of(app), count=40, seed=1)]
+        guessed = [world.task_from(text) for text in proposals(app, count=40, seed=1)]
+        shares = [sum(not isinstance(one, str) for one in tasks) / 40 for tasks in (known, guessed)]
+        assert shares[0] >= 0.7
+        assert 0.02 <= shares[1] <= 0.6
+        assert all(one.tags["app"] == app for one in known if not isinstance(one, str))
+    assert proposals("mail", count=5, seed=1) == proposals("mail", count=5, seed=1)
+    assert proposals("mail", count=5, seed=1) != proposals("mail", count=5, seed=2)
+    part = "shop\npage drink : milk , tea"
+    words = set(" ".join(proposals("shop", part, count=30, seed=0)).split())
+    assert words & {"milk", "tea"}
+    assert not words & {"apple", "soap", "wine"}
+
+
+def test_the_manual_names_every_label() -> None:
+    for app in APPS:
+        told = set(manual_of(app).split())
+        for page in app_of(app).pages:
+            assert all(part.label in told for part in page.parts if part.label[0] != "#")
+
+
+def test_a_tokenizer_of_the_texts_knows_every_word() -> None:
+    world, random = ScreenGrid(points=True, horizon=40), Random(4)
+    words = {word for text in world.texts() for word in text.split()}
+    env = world.make()
+    for index in range(60):
+        task = world.task("test", index)
+        seen = env.reset(task)
+        assert set(task.instruction.split()) <= words
+        for _ in range(15):
+            assert {"".join(letters) for letters in seen.text.split()} <= words
+            x, y = random.choice([spot.centre for spot in spots_of(env.snapshot().state.scene.app, 0)])
+            result = env.step(Action(text=f"click {x} {y}"))
+            if result.terminated or result.truncated:
+                break
+            seen = result.observation
 
 
 def test_generated_goals_can_be_read_back() -> None:

@@ -462,6 +462,17 @@ def view(state: State) -> ScreenView:
     return ScreenView(app=state.scene.app.name, page=title, elements=elements)
 
 
+def box_of(state: State, action: str) -> tuple[int, int, int, int] | None:
+    """Return the box that an action is about: of the element that it names, or that its point hits; ``None`` for none."""
+    seen = _look(state)
+    said = action.strip()
+    point = _CLICK.fullmatch(said)
+    if point is not None:
+        spot = hit(seen.spots, int(point[1]), int(point[2]))
+        return None if spot is None else spot.box
+    return seen.spots[seen.places[said]].box if said in seen.places else None
+
+
 def right_spot(state: State) -> Spot:
     """Return the place of the element that a shortest plan taps next."""
     seen = _look(state)

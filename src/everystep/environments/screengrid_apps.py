@@ -115,7 +115,7 @@ def _shop() -> App:
             draft.add("basket", good, ROW, bought, var=var, moves=here, shown=counts)
             for page, back in ((item, window), (bought, "basket")):
                 draft.add(page, "add", BUTTON, var=var, moves=(*range(1, MOST + 1), ABSENT), shown=counts)
-                draft.add(page, "remove", BUTTON, var=var, moves=(ABSENT, *range(MOST)))
+                draft.add(page, "drop", BUTTON, var=var, moves=(ABSENT, *range(MOST)))
                 draft.add(page, "back", BACK, back)
     for page in ("search", "basket"):
         draft.add(page, "back", BACK, main)

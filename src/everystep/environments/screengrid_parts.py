@@ -9,7 +9,7 @@ is the order of the ways. Pages here are the nodes of the graph: what was typed 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -259,25 +259,3 @@ def _moved(part: Part, var: int, value: int) -> int:
 def label_of(word: str, names: Sequence[str]) -> str:
     """Return a label or title as it is shown: ``#n`` becomes the name number n of the task."""
     return names[int(word[1:])] if word[0] == "#" else word
-
-
-def manual(app: App, values: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Return the document of an app: one line a page with its elements and the words that they show."""
-    lines = [app.name]
-    seen: set[str] = set()
-    for page in app.pages:
-        told = []
-        for part in page.parts:
-            words = sorted({word for word in part.shown if word})
-            label = "NAME" if part.label[0] == "#" else part.label
-            told.append(" ".join([label, *words]))
-        title = "NAME" if page.title[0] == "#" else page.title
-        line = f"page {title} : " + " , ".join(dict.fromkeys(told))
-        if line not in seen:
-            seen.add(line)
-            lines.append(line)
-    if app.names:
-        lines.append("names : " + " , ".join(app.names))
-    for slot, words_of in (values or {}).items():
-        lines.append(f"{slot} : " + " , ".join(words_of))
-    return "\n".join(lines)
