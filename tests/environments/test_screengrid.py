@@ -32,10 +32,10 @@ from everystep.environments.screengrid_tasks import HELD_OUT, KINDS, WORDS, spli
     [
         ScreenGrid(),
         ScreenGrid(points=True),
-        ScreenGrid(holdout="families"),
+        ScreenGrid(holdout="families", length="any"),
         ScreenGrid(holdout="starts", horizon=30),
         ScreenGrid(apps="mail,files", length="hard"),
-        ScreenGrid(apps="shop", kinds="buy,drop", length="easy"),
+        ScreenGrid(apps="shop", kinds="buy,drop"),
     ],
 )
 def test_contract(world: ScreenGrid) -> None:
@@ -45,7 +45,7 @@ def test_contract(world: ScreenGrid) -> None:
 
 @pytest.mark.parametrize("points", [False, True])
 def test_the_oracle_solves_every_family_in_the_steps_that_it_says(points: bool) -> None:
-    world = ScreenGrid(points=points, holdout="starts")
+    world = ScreenGrid(points=points, holdout="starts", length="any")
     env = world.make()
     met: Counter[str] = Counter()
     for index in range(400):
@@ -85,7 +85,7 @@ def _search(state: State) -> int:
 
 @pytest.mark.parametrize("app", APPS)
 def test_plans_are_shortest_also_after_wrong_moves(app: str) -> None:
-    world, random = ScreenGrid(apps=app, horizon=60), Random(3)
+    world, random = ScreenGrid(apps=app, horizon=60, length="any"), Random(3)
     env = world.make()
     checked = 0
     for index in range(400):
@@ -106,7 +106,7 @@ def test_plans_are_shortest_also_after_wrong_moves(app: str) -> None:
 
 @pytest.mark.parametrize(("wrong", "horizon", "share"), [(1, 12, 0.95), (3, 40, 1.0)])
 def test_wrong_moves_can_be_undone(wrong: int, horizon: int, share: float) -> None:
-    world, random = ScreenGrid(horizon=horizon), Random(5)
+    world, random = ScreenGrid(horizon=horizon, length="any"), Random(5)
     env = world.make()
     solved = 0
     for index in range(200):
@@ -122,7 +122,7 @@ def test_wrong_moves_can_be_undone(wrong: int, horizon: int, share: float) -> No
 
 
 def test_a_stray_change_fails_and_its_undoing_helps() -> None:
-    world = ScreenGrid(apps="settings", kinds="turn", length="easy")
+    world = ScreenGrid(apps="settings", kinds="turn")
     env = world.make()
     task = world.task("train", 0)
     for undo in (False, True):
@@ -173,7 +173,7 @@ def test_what_is_shown_is_short_and_every_label_is_one_word() -> None:
 
 
 def test_a_held_out_family_is_never_trained() -> None:
-    world = ScreenGrid(holdout="families")
+    world = ScreenGrid(holdout="families", length="any")
     for split, wanted in (("train", 0), ("test", 1)):
         for index in range(200):
             task = world.task(split, index)
@@ -182,7 +182,7 @@ def test_a_held_out_family_is_never_trained() -> None:
 
 
 def test_no_instruction_is_in_both_splits() -> None:
-    world = ScreenGrid()
+    world = ScreenGrid(length="any")
     goals = {
         split: {world.task(split, index).instruction for index in range(500)} for split in ("train", "test")
     }
@@ -240,7 +240,7 @@ def test_a_written_goal_becomes_a_task_or_is_refused_with_a_reason() -> None:
         "phone : call mum": "there is no app 'phone'",
         "settings : turn radar on": "settings has no switch 'radar'",
         "settings : choose theme west": "settings has no theme 'west'",
-        "mail : archive ann and archive ann": "two clauses are about the same thing",
+        "music : turn repeat on and turn repeat on": "",
         "shop : buy one pear and buy one lime and buy one milk": "a goal has one or two clauses",
         "shop : swap pear for pear": "cannot take its own place",
         "files : move map from docs to docs": "cannot move to where it is",
@@ -306,7 +306,7 @@ def test_a_tokenizer_of_the_texts_knows_every_word() -> None:
 
 
 def test_generated_goals_can_be_read_back() -> None:
-    world = ScreenGrid()
+    world = ScreenGrid(length="any")
     for index in range(100):
         task = world.task("test", index)
         found = split_goal(task.instruction)

@@ -85,7 +85,7 @@ class State:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenGrid:
     """Options. ``apps`` and ``kinds`` (families of tasks, empty for all) are names with commas between. ``length`` is ``easy`` (one clause), ``hard`` (two)
-    or ``any``. ``horizon`` is the step limit, plans are at most 8 actions.
+    or ``any`` (two in one task of three). ``horizon`` is the step limit, plans are at most 8 actions.
 
     ``holdout`` says what the test split has that the train split has not: ``goals`` (clauses, about one in five of each family; their words are met in
     training in other clauses), ``families`` (whole families, ``HELD_OUT``) or only ``starts`` (the same instruction from another start). ``points`` makes the actions clicks.
@@ -94,7 +94,7 @@ class ScreenGrid:
 
     apps: str = ",".join(APPS)
     kinds: str = ""
-    length: str = "any"
+    length: str = "easy"
     horizon: int = 12
     holdout: str = "goals"
     points: bool = False

@@ -36,12 +36,15 @@ MOST = 3
 """How many of one good fit in the basket."""
 
 FOLDERS = ("inbox", "archive", "trash")
-SENDERS = ("ann", "bob", "eve", "dan", "kim", "lee", "max", "zoe")
+SENDERS = ("ann", "bob", "eve", "dan", "kim", "lee", "max", "zoe", "ida", "tim", "uma", "sam")
 CONTACTS = ("mum", "dad", "boss", "team")
 SUBJECTS = ("hello", "thanks", "sorry", "party")
 
 PLACES = ("docs", "work", "bin")
-FILES = ("report", "budget", "photo", "letter", "recipe", "poem", "map", "ticket")
+FILES = (
+    *("report", "budget", "photo", "letter", "recipe", "poem"),
+    *("map", "ticket", "essay", "speech", "bill", "sketch"),
+)
 VERSIONS = ("draft", "final", "old")
 
 DAYS = ("mon", "tue", "wed", "thu", "fri")
@@ -58,8 +61,8 @@ ARTISTS: Mapping[str, tuple[str, str]] = {
 SONGS = tuple(song for songs in ARTISTS.values() for song in songs)
 LISTS = ("sport", "calm", "road")
 NO_LIST = "none"
-WINDOW = 3
-"""Rows of a list that are shown at a time."""
+WINDOW, SHORT = 3, 5
+"""Rows that are shown at a time of a list of things, and of one that is always the same and short."""
 
 
 def _flip(draft: Draft, page: str, label: str) -> None:
@@ -69,9 +72,9 @@ def _flip(draft: Draft, page: str, label: str) -> None:
 
 def _settings() -> App:
     draft = Draft(name="settings")
-    windows = draft.windows("main", len(SWITCHES), WINDOW)
+    windows = draft.windows("main", len(SWITCHES), SHORT)
     for place, (page, switches) in enumerate(SWITCHES.items()):
-        window = windows[place // WINDOW]
+        window = windows[place // SHORT]
         draft.page(page)
         draft.add(window, page, LINK, page)
         if page in LEVELLED:
@@ -210,10 +213,10 @@ def _files() -> App:
 
 def _calendar() -> App:
     draft = Draft(name="calendar")
-    week = draft.windows("week", len(DAYS), WINDOW)
+    week = draft.windows("week", len(DAYS), SHORT)
     words = (FREE, *EVENTS)
     for place, day in enumerate(DAYS):
-        draft.add(week[place // WINDOW], day, LINK, draft.page(day))
+        draft.add(week[place // SHORT], day, LINK, draft.page(day))
         for hour in HOURS:
             var = draft.variable(f"{day} {hour}", words)
             slot = draft.page(f"{day}/{hour}", hour)
@@ -222,7 +225,7 @@ def _calendar() -> App:
             for number, event in enumerate(EVENTS, 1):
                 draft.add(slot, event, KEY, day, var=var, moves=[number] * len(words))
             draft.add(slot, "back", BACK, day)
-        draft.add(day, "back", BACK, week[place // WINDOW])
+        draft.add(day, "back", BACK, week[place // SHORT])
     return draft.finish((*week, *DAYS))
 
 

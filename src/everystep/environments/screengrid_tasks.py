@@ -224,13 +224,25 @@ def _like(state: int) -> Callable[[Scene, Sequence[str]], Changes | str]:
 
 
 def _put(scene: Scene, slots: Sequence[str]) -> Changes | str:
-    value = scene.values[_variable(scene, slots[0])]
-    return _change(scene, slots[0], (apps.LISTS.index(slots[1]) + 1) * 2 + value % 2)
+    return _relist(scene, slots[0], apps.NO_LIST, slots[1])
+
+
+def _pass_on(scene: Scene, slots: Sequence[str]) -> Changes | str:
+    return _relist(scene, *slots)
 
 
 def _take(scene: Scene, slots: Sequence[str]) -> Changes | str:
-    value = scene.values[_variable(scene, slots[0])]
-    return _change(scene, slots[0], value % 2, f"{slots[0]} is in no list")
+    return _relist(scene, slots[0], slots[1], apps.NO_LIST)
+
+
+def _relist(scene: Scene, song: str, source: str, target: str) -> Changes | str:
+    groups = (apps.NO_LIST, *apps.LISTS)
+    value = scene.values[_variable(scene, song)]
+    if source == target:
+        return "a song cannot move to where it is"
+    if value // 2 != groups.index(source):
+        return f"{song} is not in {source}" if source in apps.LISTS else f"{song} is in a list already"
+    return _change(scene, song, groups.index(target) * 2 + value % 2)
 
 
 def _change(scene: Scene, name: str, value: int, why: str = "it is so already") -> Changes | str:
@@ -294,7 +306,8 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {
         Kind(name="like", pattern="like SONG", asks=_like(1)),
         Kind(name="unlike", pattern="unlike SONG", asks=_like(0)),
         Kind(name="put", pattern="put SONG in LIST", asks=_put),
-        Kind(name="take", pattern="put SONG in none", asks=_take),
+        Kind(name="pass_on", pattern="move SONG from LIST to LIST", asks=_pass_on),
+        Kind(name="take", pattern="move SONG from LIST to none", asks=_take),
         Kind(name="mode", pattern="turn MODE STATE", asks=_turn),
     ),
 }

@@ -78,7 +78,7 @@ WRITTEN: tuple[tuple[str, str], ...] = (
     ("fire is not my song any more", "music : unlike fire"),
     ("rain would be good for the road", "music : put rain in road"),
     ("river makes me calm, keep it with such songs", "music : put river in calm"),
-    ("moon is no song for sport, take it off the list", "music : put moon in none"),
+    ("moon is no song for sport, take it off the list", "music : move moon from sport to none"),
     ("mix up the order of the songs", "music : turn shuffle on"),
     ("do not repeat everything", "music : turn repeat off"),
     ("play gold and mix up the rest", "music : play gold and turn shuffle on"),
