@@ -200,6 +200,24 @@ def test_a_stale_step_is_a_true_equation_from_an_earlier_value() -> None:
     assert stale > 60
 
 
+def test_drifts_go_to_one_side() -> None:
+    world = StepMath(steps=4, mode="choose", choices=5, mistakes="drift", undo=False, horizon=4)
+    sides = []
+    for index in range(30):
+        side = set()
+        for right, listed in walk(world, index):
+            true = int(step_of(right)[1].replace(" ", "").split("=")[1])
+            errors = [
+                int(step_of(text)[1].replace(" ", "").split("=")[1]) - true for text in set(listed) - {right}
+            ]
+            assert len(errors) == 2
+            assert all(1 <= abs(error) <= 9 for error in errors)
+            side |= {error > 0 for error in errors}
+        assert len(side) == 1
+        sides += side
+    assert 5 < sum(sides) < 25
+
+
 def test_without_undo_a_step_stands() -> None:
     world = StepMath(steps=3, mode="choose", undo=False, horizon=3)
     env = world.make()

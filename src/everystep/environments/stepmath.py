@@ -36,7 +36,7 @@ _TEXT_LIMIT = 400
 _NOTHING = {"correct": 0.0, "thought": 0.0, "progress": 0.0}
 _BACK = "thought: that was wrong\nstep: back"
 
-MISTAKES = ("slip", "operation", "stale")
+MISTAKES = ("slip", "operation", "stale", "drift")
 THOUGHTS = ("operation", "filler", "hedged")
 FILLER = "now the next step"
 SURE, UNSURE = "surely", "perhaps"
@@ -76,8 +76,9 @@ class StepMath:
     text, ``choose`` lists up to ``choices`` steps of which one is right; ``horizon`` 0 means three times ``steps``. Without ``undo`` a
     step stands once it is written.
 
-    ``mistakes`` are the kinds that are listed beside the right step, with commas: ``slip`` (a result that is 1 or 10 off), ``operation``
-    (another one), ``stale`` (a true equation that starts from an earlier value than the last). ``thoughts``: ``operation`` names what the
+    ``mistakes`` are the kinds that are listed beside the right step, with commas: ``slip`` (a result that is 1 or 10 off), ``drift`` (1 to 9 off,
+    always to the same side in a problem, so that two do not cancel), ``operation`` (another one), ``stale`` (a true equation that starts from an
+    earlier value than the last). ``thoughts``: ``operation`` names what the
     expression does, ``filler`` says nothing, ``hedged`` (in mode ``choose``) also says how sure it is, rightly in four of five.
     """
 
@@ -323,9 +324,7 @@ def _choices(state: State, world: StepMath) -> tuple[str, ...]:
     if done == len(state.problem.operations):
         return ()
     right = _true(state)
-    wrong = [
-        one for kind in world.mistakes.split(",") for one in _mistakes(state, right, kind, world.operations)
-    ]
+    wrong = [one for kind in world.mistakes.split(",") for one in _mistakes(state, right, kind, world)]
     listed = [_write(state, right, world.thoughts)]
     if state.written and world.undo:
         listed.append(_BACK)
@@ -334,14 +333,18 @@ def _choices(state: State, world: StepMath) -> tuple[str, ...]:
     return tuple(sorted({*listed, *(_write(state, one, world.thoughts) for one in drawn)}))
 
 
-def _mistakes(state: State, right: Expression, kind: str, operations: str) -> list[Expression]:
+def _mistakes(state: State, right: Expression, kind: str, world: StepMath) -> list[Expression]:
     """Return the mistakes of a kind; another operation is one of the world's, where it has another."""
     value, operation, operand, result = right
     if kind == "slip":
         return [(value, operation, operand, result + error) for error in (-10, -1, 1, 10)]
     if kind == "operation":
         known = [other for other in VERBS if other != operation]
-        others = [other for other in known if other in operations] or known
+        others = [other for other in known if other in world.operations] or known
         return [(value, other, operand, _apply(other, value, operand)) for other in others]
+    if kind == "drift":
+        side = Random(f"side {state.problem.seed}").choice((-1, 1))
+        errors = Random(f"drift {state.problem.seed} {state.written}").sample(range(1, 10), 2)
+        return [(value, operation, operand, result + side * error) for error in errors]
     earlier = {state.problem.first, *state.written} - {value}
     return [(old, operation, operand, _apply(operation, old, operand)) for old in sorted(earlier)]
