@@ -10,7 +10,7 @@ from everystep.core.errors import ConfigError
 from everystep.credit.columns import from_arrays
 from everystep.credit.estimators import estimator
 from everystep.credit.implicit import log_ratio_scores, scaled_by_batch
-from everystep.credit.progress import attributed_reward, progress, sum_gap
+from everystep.credit.progress import attributed_reward, progress, relative_reward, sum_gap
 from everystep.credit.returns import discounted
 from everystep.credit.terms import assign
 
@@ -108,6 +108,20 @@ def test_attributed_rewards_of_three_steps() -> None:
     )
     assert attributed_reward(columns, "c").tolist() == [1.5, 2.0, 4.5]
     assert attributed_reward(columns, "c", beta=0.0, position_weighted=True).tolist() == [2.0, 2.0, 0.0]
+
+
+def test_the_released_reward_compares_outcomes_and_always_pays_the_last_step() -> None:
+    """Outcomes 1, 0, 0.5 of one task: against the mean of the two others 0.75, -0.75, 0; a lone task and an unknown outcome have none."""
+    columns = from_arrays(
+        task_S=[0, 0, 0, 0, 0, 1, 0],
+        trajectory_S=[0, 0, 1, 1, 2, 3, 4],
+        reward_S=[0.0] * 7,
+        outcome_S=[1, 1, 0, 0, 0.5, 1, np.nan],
+        penalty_S=[0, 1, 1, 0, 0, 0, 0],
+    )
+    wanted = [0.75 + 0.5, 0.75 + 0.5, -0.75, -0.75 + 0.5, 0.5, 0.5, np.nan]
+    np.testing.assert_allclose(relative_reward(columns), wanted, atol=1e-12)
+    np.testing.assert_allclose(relative_reward(columns, beta=0.0)[:5], [0.75, 0.75, -0.75, -0.75, 0])
 
 
 def test_a_cut_off_trajectory_has_no_sum_to_reach() -> None:

@@ -10,11 +10,17 @@ from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.exact import split_of
 from everystep.environments.hanoi import Hanoi
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.keydoor import KeyDoor, salted
 
 
 @pytest.mark.parametrize(
-    "world", [KeyDoor(), KeyDoor(side=3), KeyDoor(side=8, distractors=5, walls=15, horizon=120)]
+    "world",
+    [
+        KeyDoor(),
+        KeyDoor(side=3),
+        KeyDoor(side=8, distractors=5, walls=15, horizon=120),
+        KeyDoor(side=3, horizon=9, deadline=True),
+    ],
 )
 def test_contract(world: KeyDoor) -> None:
     report = check_environment(world)
@@ -126,3 +132,53 @@ def test_bad_options_are_named() -> None:
 def test_one_in_five_contents_is_test() -> None:
     share = sum(split_of(f"content {n}") == "test" for n in range(5000)) / 5000
     assert 0.17 < share < 0.23
+
+
+def test_a_deadline_is_told_and_missing_it_is_a_failure() -> None:
+    world = KeyDoor(side=3, horizon=12, deadline=True)
+    env = world.make()
+    env.reset(world.task("train", 0))
+    seen, ends = [], []
+    for _ in range(12):
+        result = env.step(Action(text="nonsense"))
+        seen.append(result.observation.text.rpartition("left ")[2])
+        ends.append((result.terminated, result.truncated, result.success))
+    assert seen == ["1 1", "1 0", *(str(left) for left in range(9, -1, -1))]
+    assert ends == [(False, False, None)] * 11 + [(True, False, False)]
+    assert result.reward == 0.0
+
+
+def test_a_deadline_that_is_met_in_the_last_step_is_met() -> None:
+    long = KeyDoor(side=3)
+    env = long.make()
+    env.reset(long.task("train", 1))
+    steps = 1
+    while not env.step(env.parse(env.oracle())).terminated:
+        steps += 1
+    world = KeyDoor(side=3, horizon=steps, deadline=True)
+    env = world.make()
+    env.reset(world.task("train", 1))
+    for _ in range(steps):
+        result = env.step(env.parse(env.oracle()))
+    assert (result.terminated, result.success, result.reward) == (True, True, 10.0)
+
+
+def test_salted_copies_of_a_task_differ_in_nothing_but_the_nonce() -> None:
+    world = KeyDoor(side=3, nonce=True)
+    task = world.task("train", 5)
+    walks = []
+    for salt in range(3):
+        env = world.make()
+        found = [env.reset(salted(task, salt))]
+        while True:
+            result = env.step(env.parse(env.oracle()))
+            found.append(result.observation)
+            if result.terminated:
+                break
+        walks.append([one.anchor for one in found])
+        assert salted(task, salt).id == task.id
+    plain = [[(one or "").rpartition(" ")[0] for one in walk] for walk in walks]
+    assert plain[0] == plain[1] == plain[2]
+    assert len({anchor for walk in walks for anchor in walk}) == 3 * len(walks[0])
+    with pytest.raises(ConfigError, match="nonce"):
+        KeyDoor(salt=1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from everystep.credit.columns import Columns
-from everystep.credit.grouping import FloatArray
+from everystep.credit.grouping import FloatArray, dense
+from everystep.credit.normalisers import leave_one_out, normalise
 from everystep.credit.returns import following
 
 
@@ -39,6 +40,27 @@ def attributed_reward(
         length_S = np.bincount(columns.trajectory_S)[columns.trajectory_S]
         reward_S = reward_S * (length_S - columns.turn_S - 1)
     return reward_S
+
+
+def relative_reward(columns: Columns, *, beta: float = 0.5) -> FloatArray:
+    """SPA-RL's reward as its released data script writes it: the outcome minus the mean of the task's other trajectories, on every step,
+    plus ``beta`` where the step was executable; a last step always counts as executable.
+
+    The estimator's contributions play no part in it. A task with a single known outcome gives 0 for the first part; where the outcome is
+    unknown the reward is (NaN).
+    """
+    rule = leave_one_out(unit="trajectory")
+    known_S = ~np.isnan(columns.outcome_S)
+    reward_S = np.full(columns.size, np.nan)
+    if known_S.any():
+        group, _ = dense(columns.task_S[known_S])
+        reward_S[known_S], _ = normalise(
+            columns.outcome_S[known_S], group, columns.trajectory_S[known_S], columns.turn_S[known_S], rule
+        )
+    _, last_S = following(columns.outcome_S, columns.trajectory_S, columns.turn_S)
+    executable_S = ((columns.penalty_S == 0) | last_S).astype(np.float64)
+    total_S: FloatArray = reward_S + beta * executable_S
+    return total_S
 
 
 def sum_gap(columns: Columns, name: str) -> FloatArray:

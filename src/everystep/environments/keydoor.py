@@ -3,18 +3,20 @@
 The usual first world for step credit: states come back on many paths, so anchors form groups. With
 ``nonce`` every observation carries words that depend on everything done so far and the anchor
 contains them: a state does not come back, and methods that group by anchor lose their groups
-(episodes that have acted alike from the start still agree, because a task always gives the same episode).
+(episodes that have acted alike from the start still agree, because a task always gives the same episode; ``salted`` makes
+copies of a task that share no state).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import ClassVar
 
+from everystep.core.errors import ConfigError
 from everystep.core.records import Action, Observation, Task
 from everystep.environments.exact import (
     ExactEnvironment,
@@ -23,6 +25,7 @@ from everystep.environments.exact import (
     make_task,
     split_seed,
 )
+from everystep.environments.numerals import spell
 
 MOVES: Mapping[str, tuple[int, int]] = {"north": (-1, 0), "south": (1, 0), "east": (0, 1), "west": (0, -1)}
 THINGS = ("cup", "ball", "box", "lamp", "coin", "book", "hat", "shoe")
@@ -53,18 +56,22 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where the agent stands, what it holds (a bit for each thing, bit 0 the key), and the nonce."""
+    """Where the agent stands, what it holds (a bit for each thing, bit 0 the key), the nonce, and how many steps it has taken."""
 
     layout: Layout
     cell: int
     held: int = 0
     nonce: int = 0
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDoor:
     """Options: cells a ``side`` of the grid, other things that can be taken (``distractors``), inner
-    ``walls``, the step limit ``horizon``, and ``nonce`` (observations and anchors do not come back).
+    ``walls``, the step limit ``horizon``, and ``nonce`` (observations and anchors do not come back), which begins from ``salt``.
+
+    With ``deadline`` the step limit is a rule of the task and not of the run: the observation says how many steps are left, and who
+    has not reached the door when they are used up has failed. The anchor still has no clock.
     """
 
     side: int = 5
@@ -72,6 +79,8 @@ class KeyDoor:
     walls: int = 0
     horizon: int = 30
     nonce: bool = False
+    salt: int = 0
+    deadline: bool = False
 
     name: ClassVar[str] = "keydoor"
     summary: ClassVar[str] = "text grid: fetch the key, then reach the door; sparse reward 10 or 0"
@@ -81,6 +90,8 @@ class KeyDoor:
         check_range(self.name, "distractors", self.distractors, 0, min(len(THINGS), self.side))
         check_range(self.name, "walls", self.walls, 0, self.side * self.side // 3)
         check_range(self.name, "horizon", self.horizon, 1, 1_000_000)
+        if self.salt and not self.nonce:
+            raise ConfigError("keydoor: option 'salt' has no effect without 'nonce'. Set nonce=true.")
 
     @property
     def max_steps(self) -> int:
@@ -104,7 +115,7 @@ class KeyDoor:
     def start(self, task: Task) -> State:
         """Return the first state of ``task``."""
         layout = self._layout(task.seed)
-        return State(layout, layout.start, 0, _mix(task.seed, "") if self.nonce else 0)
+        return State(layout, layout.start, 0, _mix(task.seed + self.salt, "") if self.nonce else 0)
 
     def observe(self, state: State, note: str = "") -> Observation:
         """Describe ``state``: where the agent is, where the other things are, what it holds."""
@@ -124,6 +135,8 @@ class KeyDoor:
         if self.nonce:
             anchor = f"{anchor} {state.nonce}"
             parts.append(" ".join(NONCE_WORDS[state.nonce >> shift & 15] for shift in (12, 8, 4, 0)))
+        if self.deadline:
+            parts.append(f"left {spell(self.horizon - state.taken)}")
         moves = tuple(layout.moves[state.cell])
         return Observation(
             text=" . ".join(parts), anchor=anchor, admissible=(*moves, _TAKE) if here else moves
@@ -155,14 +168,16 @@ class KeyDoor:
         else:
             reason = "there is no way in that direction"
         nonce = _mix(state.nonce, word) if self.nonce else 0
-        after = State(layout, cell, held, nonce)
+        taken = state.taken + 1 if self.deadline else 0
+        after = State(layout, cell, held, nonce, taken)
         solved = bool(held & 1) and cell == layout.door
+        late = self.deadline and taken >= self.horizon and not solved
         progress = float(_distance(state) - _distance(after))
         return Outcome(
             state=after,
             reward=REWARD if solved else 0.0,
-            over=solved,
-            success=True if solved else None,
+            over=solved or late,
+            success=True if solved else False if late else None,
             scores={"progress": progress, "closer": float(progress > 0)},
             reason=reason,
         )
@@ -178,6 +193,14 @@ class KeyDoor:
 
     def _layout(self, seed: int) -> Layout:
         return _layout(self.side, self.distractors, self.walls, seed)
+
+
+def salted(task: Task, salt: int) -> Task:
+    """Return ``task`` of a world with a nonce with another start of the nonce: the same in all that matters, and no state in common.
+
+    The id stays, so that episodes of the copies are compared with each other.
+    """
+    return replace(task, config={**task.config, "salt": salt})
 
 
 def _distance(state: State) -> int:
