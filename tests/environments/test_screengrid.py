@@ -11,20 +11,13 @@ import pytest
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.screengrid import (
-    LONGEST_PLAN,
-    ScreenGrid,
-    State,
-    _look,
-    _tapped,
-    right_spot,
-    steps_left,
-    view,
-)
+from everystep.environments.screengrid import LONGEST_PLAN, ScreenGrid
 from everystep.environments.screengrid_apps import APPS, app_of
 from everystep.environments.screengrid_boxes import ARRANGEMENTS, hit, overlap, spots_of
+from everystep.environments.screengrid_kinds import HELD_OUT, KINDS, WORDS
 from everystep.environments.screengrid_proposals import manual_of, proposals
-from everystep.environments.screengrid_tasks import HELD_OUT, KINDS, WORDS, split_goal
+from everystep.environments.screengrid_screen import State, look, right_spot, steps_left, tapped, view
+from everystep.environments.screengrid_tasks import split_goal
 
 
 @pytest.mark.parametrize(
@@ -73,10 +66,10 @@ def _search(state: State) -> int:
         here, steps = queue.popleft()
         if here.values == here.target:
             return steps
-        for part in _look(here).parts:
+        for part in look(here).parts:
             if part is None:
                 continue
-            after = _tapped(here, part)
+            after = tapped(here, part)
             if (after.page, after.values) not in seen:
                 seen.add((after.page, after.values))
                 queue.append((after, steps + 1))

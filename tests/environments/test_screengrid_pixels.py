@@ -5,7 +5,7 @@ from random import Random
 import numpy as np
 
 from everystep.core.records import Action
-from everystep.environments.screengrid import ScreenGrid, State, box_of, view
+from everystep.environments.screengrid import ScreenGrid
 from everystep.environments.screengrid_pixels import (
     COLOURS,
     HEIGHT,
@@ -16,6 +16,7 @@ from everystep.environments.screengrid_pixels import (
     pixels_of,
     render,
 )
+from everystep.environments.screengrid_screen import State, box_of, view
 
 
 def _states(points: bool = False, count: int = 12) -> list[State]:

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
 from everystep.core.errors import ConfigError, WorldError, did_you_mean
-from everystep.core.protocols import Element, ScreenView
 from everystep.core.records import Action, Observation, Task
 from everystep.environments.exact import (
     REFUSED,
@@ -30,30 +28,11 @@ from everystep.environments.exact import (
     split_of,
 )
 from everystep.environments.screengrid_apps import APPS, app_of
-from everystep.environments.screengrid_boxes import ARRANGEMENTS, Spot, hit, spots_of
-from everystep.environments.screengrid_parts import (
-    ABSENT,
-    BACK,
-    DONE,
-    KEY,
-    SCROLL,
-    App,
-    Part,
-    distance,
-    label_of,
-    wrong_of,
-)
-from everystep.environments.screengrid_tasks import (
-    HELD_OUT,
-    KINDS,
-    WORDS,
-    Scene,
-    draw,
-    held_out,
-    read_goal,
-    scene_of,
-    split_goal,
-)
+from everystep.environments.screengrid_boxes import ARRANGEMENTS, hit
+from everystep.environments.screengrid_kinds import HELD_OUT, KINDS, WORDS
+from everystep.environments.screengrid_parts import distance, wrong_of
+from everystep.environments.screengrid_screen import CLICK, State, look, right_part, steps_left, tapped
+from everystep.environments.screengrid_tasks import draw, held_out, read_goal, scene_of, split_goal
 from everystep.environments.screengrid_written import WRITTEN
 
 LENGTHS = {"any": (1, 1, 2), "easy": (1,), "hard": (2,)}
@@ -65,21 +44,9 @@ EXPECTED = "expected tap LABEL, type WORD, scroll up, scroll down, back or done"
 EXPECTED_POINT = "expected click X Y with whole numbers from 0 to 999"
 
 _SAID = re.compile(r"(?:tap|type) [a-z]{1,20}|scroll (?:up|down)|back|done")
-_CLICK = re.compile(r"click (\d{1,3}) (\d{1,3})", re.ASCII)
 _ATTEMPTS = 1 << 12
 _STARTS = 1500
 _NOTHING = {"closer": 0.0, "valid": 0.0, "stray": 0.0}
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is shown and stored: the page and the values. The scene, the goal and the arrangement stay as they are."""
-
-    scene: Scene
-    target: tuple[int, ...]
-    arrangement: int
-    page: int
-    values: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +172,7 @@ class ScreenGrid:
 
     def observe(self, state: State, note: str = "") -> Observation:
         """Name the app and the page, then each element with the word that it shows."""
-        seen = _look(state, self.points)
+        seen = look(state, self.points)
         return Observation(
             text=f"{note} . {seen.text}" if note else seen.text,
             anchor=f"{state.page} {' '.join(map(str, state.values))}",
@@ -218,7 +185,7 @@ class ScreenGrid:
     def parse(self, text: str) -> Action:
         """Accept what has the form of an action; whether the element is there is seen when it is done."""
         said = text.strip()
-        if (_CLICK if self.points else _SAID).fullmatch(said):
+        if (CLICK if self.points else _SAID).fullmatch(said):
             return Action(text=text)
         return Action(text=text, valid=False, reason=EXPECTED_POINT if self.points else EXPECTED)
 
@@ -226,10 +193,10 @@ class ScreenGrid:
         """Tap. ``done`` ends the episode: with reward 1 if the goal is reached and nothing else changed, else with 0."""
         if not action.valid:
             return refused(state, action.reason or "not an action of this world", _NOTHING)
-        seen = _look(state, self.points)
+        seen = look(state, self.points)
         said = action.text.strip()
         if self.points:
-            found = _CLICK.fullmatch(said)
+            found = CLICK.fullmatch(said)
             if found is None:
                 return refused(state, EXPECTED_POINT, _NOTHING)
             spot = hit(seen.spots, int(found[1]), int(found[2]))
@@ -244,7 +211,7 @@ class ScreenGrid:
         before = wrong_of(state.values, state.target)
         if part is None:
             return _ended(state, solved=not before)
-        after = _tapped(state, part)
+        after = tapped(state, part)
         left = wrong_of(after.values, after.target)
         app = state.scene.app
         closer = distance(app, after.page, left) < distance(app, state.page, before)
@@ -253,8 +220,8 @@ class ScreenGrid:
 
     def oracle(self, state: State) -> str:
         """Return the first action of a shortest plan."""
-        seen = _look(state, self.points)
-        place = seen.parts.index(_right(state, seen))
+        seen = look(state, self.points)
+        place = seen.parts.index(right_part(state, seen))
         if not self.points:
             return seen.said[place]
         x, y = seen.spots[place].centre
@@ -312,121 +279,6 @@ class ScreenGrid:
         return start_for(found[0], text)
 
 
-# --- a page as it is shown --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """A page as it is shown: its text, and the action, the part (``None``: ``done``) and the place of each element."""
-
-    text: str
-    said: tuple[str, ...]
-    parts: tuple[Part | None, ...]
-    spots: tuple[Spot, ...]
-    labels: tuple[str, ...]
-    shown: tuple[str, ...]
-    places: dict[str, int]
-
-
-def _look(state: State, points: bool = False) -> Look:
-    scene = state.scene
-    values = tuple(state.values[var] for var in _variables(scene.app, state.page))
-    return _page(scene.app, scene.names, state.page, values, state.arrangement, points)
-
-
-@lru_cache(maxsize=1 << 10)
-def _variables(app: App, page: int) -> tuple[int, ...]:
-    """Return the stored values that a page shows."""
-    return tuple(sorted({part.var for part in app.pages[page].parts if part.var >= 0}))
-
-
-@lru_cache(maxsize=1 << 14)
-def _page(
-    app: App, names: tuple[str, ...], page: int, values: tuple[int, ...], arrangement: int, points: bool
-) -> Look:
-    now = dict(zip(_variables(app, page), values, strict=True))
-    here = app.pages[page]
-    said, parts, spots, labels, shown = [], [], [], [], []
-    for spot in spots_of(app, page, arrangement):
-        part = here.parts[spot.part] if spot.part >= 0 else None
-        if part is not None and part.moves and part.moves[now[part.var]] == ABSENT:
-            continue
-        label = DONE if part is None else label_of(part.label, names)
-        said.append(_action(part, label))
-        parts.append(part)
-        spots.append(spot)
-        labels.append(label)
-        shown.append(part.shown[now[part.var]] if part is not None and part.shown else "")
-    title = f"{app.name} {label_of(here.title, names)}"
-    rows = zip(parts, labels, shown, spots, strict=True)
-    text = _pointed(title, rows) if points else _told(title, rows)
-    return Look(
-        text=text,
-        said=tuple(said),
-        parts=tuple(parts),
-        spots=tuple(spots),
-        labels=tuple(labels),
-        shown=tuple(shown),
-        places={one: place for place, one in enumerate(said)},
-    )
-
-
-Rows = Iterable[tuple[Part | None, str, str, Spot]]
-
-
-def _told(title: str, rows: Rows) -> str:
-    told, keys = [], []
-    for part, label, shown, _ in rows:
-        if part is None or part.kind == BACK:
-            continue
-        if part.kind == KEY:
-            keys.append(label)
-        else:
-            told.append(f"{label} {shown}" if shown else label)
-    if keys:
-        told.append(f"type {' '.join(keys)}")
-    return f"{title} : {' , '.join(told) or 'empty'}"
-
-
-def _pointed(title: str, rows: Rows) -> str:
-    told = [
-        " ".join(word for word in (label, shown, str(spot.cell[0]), str(spot.cell[1])) if word)
-        for _, label, shown, spot in rows
-    ]
-    return f"{title} : {' , '.join(told)}"
-
-
-def _action(part: Part | None, label: str) -> str:
-    if part is None or part.kind == BACK:
-        return label
-    verb = {KEY: "type", SCROLL: "scroll"}.get(part.kind, "tap")
-    return f"{verb} {label}"
-
-
-def _tapped(state: State, part: Part) -> State:
-    values = state.values
-    if part.moves and part.moves[values[part.var]] != values[part.var]:
-        values = (*values[: part.var], part.moves[values[part.var]], *values[part.var + 1 :])
-    return State(state.scene, state.target, state.arrangement, part.to, values)
-
-
-def _right(state: State, seen: Look) -> Part | None:
-    """Return the element that a shortest plan taps next, ``None`` for ``done``."""
-    app, wrong = state.scene.app, wrong_of(state.values, state.target)
-    if not wrong:
-        return None
-    left = distance(app, state.page, wrong) - 1
-    for part in seen.parts:
-        if part is None:
-            continue
-        after = _tapped(state, part)
-        if distance(app, after.page, wrong_of(after.values, after.target)) == left:
-            return part
-    raise WorldError(
-        f"no plan leads from page {state.page} to the goal {state.target}. This is a fault of the app."
-    )
-
-
 def _ended(state: State, *, solved: bool) -> Outcome[State]:
     return Outcome(
         state=state,
@@ -435,48 +287,6 @@ def _ended(state: State, *, solved: bool) -> Outcome[State]:
         success=solved,
         scores={"closer": float(solved), "valid": 1.0, "stray": 0.0},
     )
-
-
-# --- what judges, pixels and studies ask for -----------------------------------------------------------------
-
-
-def steps_left(state: State) -> int:
-    """Return the number of actions of a shortest plan, ``done`` included."""
-    return distance(state.scene.app, state.page, wrong_of(state.values, state.target)) + 1
-
-
-def view(state: State) -> ScreenView:
-    """Return what the screen shows, with boxes in thousandths. An element's id is the action that taps it."""
-    seen = _look(state)
-    rows = zip(seen.said, seen.parts, seen.labels, seen.shown, seen.spots, strict=True)
-    elements = tuple(
-        Element(
-            id=said,
-            kind=DONE if part is None else part.kind,
-            text=f"{label} {shown}".strip(),
-            box=spot.box,
-        )
-        for said, part, label, shown, spot in rows
-    )
-    title = label_of(state.scene.app.pages[state.page].title, state.scene.names)
-    return ScreenView(app=state.scene.app.name, page=title, elements=elements)
-
-
-def box_of(state: State, action: str) -> tuple[int, int, int, int] | None:
-    """Return the box that an action is about: of the element that it names, or that its point hits; ``None`` for none."""
-    seen = _look(state)
-    said = action.strip()
-    point = _CLICK.fullmatch(said)
-    if point is not None:
-        spot = hit(seen.spots, int(point[1]), int(point[2]))
-        return None if spot is None else spot.box
-    return seen.spots[seen.places[said]].box if said in seen.places else None
-
-
-def right_spot(state: State) -> Spot:
-    """Return the place of the element that a shortest plan taps next."""
-    seen = _look(state)
-    return seen.spots[seen.parts.index(_right(state, seen))]
 
 
 @lru_cache(maxsize=1 << 14)

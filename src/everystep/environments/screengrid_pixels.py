@@ -6,14 +6,12 @@ is that of its label, and one of 4 by 4 points at its right end that of the word
 
 from __future__ import annotations
 
-import re
 import zlib
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from everystep.environments.screengrid import State, box_of, view
 from everystep.environments.screengrid_boxes import COLUMNS, ROWS, SCALE
 from everystep.environments.screengrid_parts import (
     BACK,
@@ -26,6 +24,7 @@ from everystep.environments.screengrid_parts import (
     SCROLL,
     SWITCH,
 )
+from everystep.environments.screengrid_screen import CLICK, State, box_of, view
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 
@@ -52,7 +51,6 @@ RADIUS = 3
 
 _LABEL = (6, 4)  # columns and rows of the pattern of a label
 _SHOWN = (4, 4)
-_CLICK = re.compile(r"click (\d{1,3}) (\d{1,3})", re.ASCII)
 
 
 def render(state: State) -> Image:
@@ -78,7 +76,7 @@ def marked(image: Image, state: State, action: str) -> Image:
     An action whose target is not on the screen of ``state`` marks nothing.
     """
     made = image.copy()
-    point = _CLICK.fullmatch(action.strip())
+    point = CLICK.fullmatch(action.strip())
     if point is not None:
         _circle(made, int(point[1]) * WIDTH // SCALE, int(point[2]) * HEIGHT // SCALE)
         return made

@@ -12,7 +12,7 @@ from random import Random
 
 from everystep.core.errors import ConfigError, did_you_mean
 from everystep.environments.screengrid_apps import APPS, app_of
-from everystep.environments.screengrid_tasks import KINDS, WORDS
+from everystep.environments.screengrid_kinds import KINDS, WORDS
 
 CAN = "can "
 """Begins a line of the document that says what can be asked for."""
