@@ -351,6 +351,16 @@ def test_bad_options_and_tasks_are_named() -> None:
         world.make().reset(replace(world.task("train", 0), reference=None))
 
 
+@pytest.mark.parametrize(
+    "state",
+    [{"page": 99}, {"page": -1}, {"values": [0]}, {"values": "x"}, {"values": [9] * 15}, {"scene": 1}],
+)
+def test_a_state_that_does_not_fit_is_refused(state: dict[str, object]) -> None:
+    world = ScreenGrid(apps="settings")
+    with pytest.raises(WorldError, match="no state of task"):
+        world.make().load(world.task("train", 0), {"state": state})  # type: ignore[dict-item]
+
+
 def test_the_world_needs_no_numpy() -> None:
     code = "import sys; from everystep.environments.screengrid import ScreenGrid; ScreenGrid().task('train', 0); assert 'numpy' not in sys.modules"
     run([sys.executable, "-c", code], check=True)

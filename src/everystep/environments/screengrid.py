@@ -31,7 +31,15 @@ from everystep.environments.screengrid_apps import APPS, app_of
 from everystep.environments.screengrid_boxes import ARRANGEMENTS, hit
 from everystep.environments.screengrid_kinds import HELD_OUT, KINDS, WORDS
 from everystep.environments.screengrid_parts import distance, wrong_of
-from everystep.environments.screengrid_screen import CLICK, State, look, right_part, steps_left, tapped
+from everystep.environments.screengrid_screen import (
+    CLICK,
+    State,
+    check_state,
+    look,
+    right_part,
+    steps_left,
+    tapped,
+)
 from everystep.environments.screengrid_tasks import draw, held_out, read_goal, scene_of, split_goal
 from everystep.environments.screengrid_written import WRITTEN
 
@@ -171,7 +179,8 @@ class ScreenGrid:
         return _first(task.seed, str(task.reference), self.points)
 
     def observe(self, state: State, note: str = "") -> Observation:
-        """Name the app and the page, then each element with the word that it shows."""
+        """Name the app and the page, then each element with the word that it shows. A state of another app raises ``ValueError``."""
+        check_state(state)
         seen = look(state, self.points)
         return Observation(
             text=f"{note} . {seen.text}" if note else seen.text,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import gt
 
 from everystep.core.errors import WorldError
 from everystep.core.protocols import Element, ScreenView
@@ -126,6 +127,21 @@ def _action(part: Part | None, label: str) -> str:
         return label
     verb = {KEY: "type", SCROLL: "scroll"}.get(part.kind, "tap")
     return f"{verb} {label}"
+
+
+def check_state(state: State) -> None:
+    """Raise ``ValueError`` where a state, read from elsewhere, does not fit its app."""
+    app = state.scene.app
+    if not 0 <= state.page < len(app.pages):
+        raise ValueError(f"page {state.page!r} is not one of the {len(app.pages)} pages of {app.name}.")
+    most = _most(app)
+    if len(most) != len(state.values) or min(state.values) < 0 or any(map(gt, state.values, most)):
+        raise ValueError(f"{state.values!r} are no stored values of {app.name}.")
+
+
+@lru_cache(maxsize=16)
+def _most(app: App) -> tuple[int, ...]:
+    return tuple(len(variable.values) - 1 for variable in app.variables)
 
 
 def tapped(state: State, part: Part) -> State:
