@@ -9,7 +9,7 @@ from everystep.core.errors import ConfigError, JudgeError, ModelError
 from everystep.core.protocols import Evidence, Judge
 from everystep.core.records import Level, Trajectory, Verdict
 from everystep.verify.evidence import step_evidence, trajectory_evidence
-from everystep.verify.verdicts import FAILED, verdict
+from everystep.verify.verdicts import FAILED, share_of, verdict
 
 PATIENCE = 5
 """Targets in a row on which a model may break before judging stops."""
@@ -49,6 +49,26 @@ async def judged(
     for found, broken in await _together(judge, level, waiting):
         down = _still_up(down, broken)
         yield found
+
+
+def shares(
+    trajectories: Iterable[Trajectory], judge: Judge, *, level: Level = Level.STEP
+) -> dict[str, float]:
+    """Judge everything now and return how good each target is, as a share of the judge's range; targets without a score are left out.
+
+    For scripts and studies without an event loop; a target is a step's id, or a trajectory's.
+    """
+
+    async def collect() -> dict[str, float]:
+        found = {}
+        async for verdicts in judged(trajectories, judge, level=level):
+            for one in verdicts:
+                share = share_of(one)
+                if share is not None and len(one.targets) == 1:
+                    found[one.targets[0]] = share
+        return found
+
+    return asyncio.run(collect())
 
 
 def evidence_of(trajectories: Iterable[Trajectory], judge: Judge, level: Level) -> Iterator[Evidence]:
