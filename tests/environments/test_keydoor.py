@@ -20,6 +20,7 @@ from everystep.environments.keydoor import KeyDoor, salted
         KeyDoor(side=3),
         KeyDoor(side=8, distractors=5, walls=15, horizon=120),
         KeyDoor(side=3, horizon=9, deadline=True),
+        KeyDoor(side=4, compass=True, walls=3, distractors=1),
     ],
 )
 def test_contract(world: KeyDoor) -> None:
@@ -182,3 +183,22 @@ def test_salted_copies_of_a_task_differ_in_nothing_but_the_nonce() -> None:
     assert len({anchor for walk in walks for anchor in walk}) == 3 * len(walks[0])
     with pytest.raises(ConfigError, match="nonce"):
         KeyDoor(salt=1)
+
+
+def test_the_compass_tells_the_way_and_the_plain_text_the_place() -> None:
+    plain, compass = KeyDoor(), KeyDoor(compass=True)
+    ways = {"north": (-1, 0), "south": (1, 0), "east": (0, 1), "west": (0, -1), "here": (0, 0)}
+    for index in range(20):
+        places, told = (world.make().reset(world.task("train", index)) for world in (plain, compass))
+        assert places.anchor == told.anchor
+        at = {part.split()[0]: part.split()[1:] for part in places.text.split(" . ")}
+        way = {part.split()[0]: part.split()[1:] for part in told.text.split(" . ")}
+        assert way["you"] == at["you"]
+        row, column = map(int, at["you"])
+        for thing in ("key", "door"):
+            down, across = (sum(ways[word][axis] for word in way[thing]) for axis in (0, 1))
+            to_row, to_column = map(int, at[thing])
+            assert (down, across) == (
+                (to_row > row) - (to_row < row),
+                (to_column > column) - (to_column < column),
+            )

@@ -50,7 +50,7 @@ class Layout:
     to_key: tuple[int, ...]
     to_door: tuple[int, ...]
     places: tuple[str, ...]
-    fixed: str
+    walls: str
     content: str
 
 
@@ -71,7 +71,8 @@ class KeyDoor:
     ``walls``, the step limit ``horizon``, and ``nonce`` (observations and anchors do not come back), which begins from ``salt``.
 
     With ``deadline`` the step limit is a rule of the task and not of the run: the observation says how many steps are left, and who
-    has not reached the door when they are used up has failed. The anchor still has no clock.
+    has not reached the door when they are used up has failed. The anchor still has no clock. With ``compass`` key, door and other things are
+    told by where they lie from here (``key north east``) and not by their places: easier to read.
     """
 
     side: int = 5
@@ -81,6 +82,7 @@ class KeyDoor:
     nonce: bool = False
     salt: int = 0
     deadline: bool = False
+    compass: bool = False
 
     name: ClassVar[str] = "keydoor"
     summary: ClassVar[str] = "text grid: fetch the key, then reach the door; sparse reward 10 or 0"
@@ -129,9 +131,10 @@ class KeyDoor:
             if held >> bit & 1:
                 holding += f" {thing}"
             else:
-                parts.append(f"{thing} {layout.places[cell]}")
+                parts.append(f"{thing} {self._told(state, cell)}")
                 here = here or cell == state.cell
-        parts.append(f"{layout.fixed} . holding{holding or ' nothing'}")
+        fixed = f"door {self._told(state, layout.door)}{layout.walls}"
+        parts.append(f"{fixed} . holding{holding or ' nothing'}")
         if self.nonce:
             anchor = f"{anchor} {state.nonce}"
             parts.append(" ".join(NONCE_WORDS[state.nonce >> shift & 15] for shift in (12, 8, 4, 0)))
@@ -191,6 +194,15 @@ class KeyDoor:
         moves = layout.moves[state.cell]
         return min(moves, key=lambda name: to[moves[name]])
 
+    def _told(self, state: State, cell: int) -> str:
+        """Where ``cell`` is: its place, or with the compass the way there."""
+        if not self.compass:
+            return state.layout.places[cell]
+        (row, column), (to_row, to_column) = divmod(state.cell, self.side), divmod(cell, self.side)
+        down = "south" if to_row > row else "north" if to_row < row else ""
+        across = "east" if to_column > column else "west" if to_column < column else ""
+        return f"{down} {across}".strip() or "here"
+
     def _layout(self, seed: int) -> Layout:
         return _layout(self.side, self.distractors, self.walls, seed)
 
@@ -230,9 +242,7 @@ def _layout(side: int, distractors: int, walls: int, seed: int) -> Layout:
             break
     names = rng.sample(THINGS, distractors)
     places = tuple(f"{cell // side} {cell % side}" for cell in range(side * side))
-    fixed = f"door {places[door]}"
-    if blocked:
-        fixed += " . wall " + " , ".join(places[cell] for cell in blocked)
+    told = " . wall " + " , ".join(places[cell] for cell in blocked) if blocked else ""
     things = (("key", key), *zip(names, rest[:distractors], strict=True))
     return Layout(
         start=start,
@@ -242,7 +252,7 @@ def _layout(side: int, distractors: int, walls: int, seed: int) -> Layout:
         to_key=_distances(moves, key),
         to_door=to_door,
         places=places,
-        fixed=fixed,
+        walls=told,
         content=f"{side} {start} {door} {sorted(things)} {blocked}",
     )
 
