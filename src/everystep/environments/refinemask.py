@@ -4,8 +4,8 @@ One call a turn, five turns at most: ``add_bbox`` (four numbers from 0 to 999: l
 ``positive`` or ``negative``), ``stop_action``. Text without a call, or with an unknown tool, ends the episode. Images and truth: see ``refinemask_images``;
 the tool: see ``segmenters``. The session of an episode is its prompts, an immutable value, so sessions share nothing and are saved with the state.
 
-A model that reads text sees a grid of cells, each with its brightness and how much of it the mask covers; never the truth. ``overlay`` draws the picture
-for one that sees. The reward of a step is how much the quality, (IoU + Dice) / 2, has changed: an episode's sum is its final quality, wherever it ends.
+A model that reads text sees a grid of cells, each with its brightness (its darkness, where a dark object is asked for) and how much of it the mask
+covers; never the truth. ``view`` draws the picture for one that sees. The reward of a step is how much the quality, (IoU + Dice) / 2, has changed: an episode's sum is its final quality, wherever it ends.
 Scores of a step are ``iou`` and ``dice`` after it.
 """
 
@@ -41,7 +41,7 @@ GRID = 6
 BOX, POINT, STOP = "add_bbox", "add_point", "stop_action"
 SIGNS = {"positive": True, "negative": False}
 _SCALE = 1000
-_LEVELS = "abcdef"
+_LEVELS = "abcd"
 _COVER = 3
 _GAIN = 0.01  # a further turn has to be worth this much IoU to the oracle
 _EXPECTED = f"expected {BOX} X1 Y1 X2 Y2, {POINT} X Y positive or negative, or {STOP}"
@@ -106,7 +106,7 @@ class RefineMask:
         goal = f"outline the {'bright' if STRUCTURES[structure][0] else 'dark'} object in the middle ."
         if self.rules:
             goal += (
-                f" cells : brightness a to f , mask 0 to {_COVER} . tools : {BOX} X1 Y1 X2 Y2 , {POINT} X Y positive , "
+                f" cells : {'bright' if STRUCTURES[structure][0] else 'dark'}ness a to d , mask 0 to {_COVER} . tools : {BOX} X1 Y1 X2 Y2 , {POINT} X Y positive , "
                 f"{POINT} X Y negative , {STOP} . numbers 0 to 999 , {TURNS} turns ."
             )
         return make_task(
@@ -226,6 +226,10 @@ ACTIONS: tuple[str, ...] = (
 """The calls on the grid, at every turn: boxes of two cells or more a side, the middle of every cell, and the stop. Other numbers may be written too."""
 
 
+CELLS: tuple[str, ...] = tuple(f"{level}{cover}" for level in _LEVELS for cover in range(_COVER + 1))
+"""What a cell of the grid can look like."""
+
+
 def _read(tool: str, words: list[str]) -> ToolCall | str:
     """Return the call, or what is wrong with its arguments."""
     sign = words.pop() if tool == POINT and words else None
@@ -284,10 +288,11 @@ def _mask(
 
 @lru_cache(maxsize=1 << 14)
 def _shown(number: int, mask: bytes) -> str:
-    """Return a line a row of cells: brightness as a letter, then how much of the cell the mask covers, in thirds."""
-    image = _cells(picture(number).image_HW)
+    """Return a line a row of cells: how much a cell looks like the object, and how much of it the mask covers, in thirds."""
+    seen = picture(number)
+    light_HW = seen.image_HW if STRUCTURES[seen.structure][0] else 1 - seen.image_HW
+    level = np.minimum((_cells(light_HW) * len(_LEVELS)).astype(int), len(_LEVELS) - 1)
     cover = _cells(np.frombuffer(mask, dtype=np.bool_).reshape(SIDE, SIDE))
-    level = np.minimum((image * len(_LEVELS)).astype(int), len(_LEVELS) - 1)
     return "\n".join(
         " ".join(f"{_LEVELS[one]}{round(_COVER * part)}" for one, part in zip(*row, strict=True))
         for row in zip(level.tolist(), cover.tolist(), strict=True)

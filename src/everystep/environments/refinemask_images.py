@@ -13,7 +13,7 @@ Derived outlines are stand-ins for an expert's: they show what the structure's c
 | gland | immunohistochemistry of colon, stained gland | scikit-image | derived |
 | canal | CT of a thoracic vertebra, spinal canal | pydicom | derived |
 
-Pixels of ``train`` and ``test`` windows never overlap. The last four are single images: they are test only, structures that no training has seen.
+Every structure is seen in windows of three sizes, each off the middle by chance. Pixels of ``train`` and ``test`` windows never overlap. The last four are single images: they are test only, structures that no training has seen.
 """
 
 from __future__ import annotations
@@ -134,9 +134,12 @@ def _nuclei() -> tuple[Picture, ...]:
             continue
         part = (slice(None), slice(first, last))
         centre = region.centroid[0], region.centroid[1] - first
-        window = _window(image_HW[part], (labels_HW == region.label)[part], centre, 56, random)
-        if _off_centre(window[1]) <= _MIDDLE:
-            found.append(Picture(structure="nucleus", split=split, image_HW=window[0], truth_HW=window[1]))
+        for side in (44, 60, 80):
+            window = _window(image_HW[part], (labels_HW == region.label)[part], centre, side, random)
+            if _off_centre(window[1]) <= _MIDDLE:
+                found.append(
+                    Picture(structure="nucleus", split=split, image_HW=window[0], truth_HW=window[1])
+                )
     return tuple(found)
 
 
@@ -166,11 +169,13 @@ def _ventricles() -> tuple[Picture, ...]:
             compact = region.area >= 80 and region.solidity >= 0.7 and region.axis_minor_length >= 6
             if not compact or region.centroid[1] < 60 or top == middle:
                 continue
-            side = int(np.clip(2 * max(bottom - top, right - left), 32, 96))
-            truth_HW = _of(region, inside_HW.shape)
-            window = _window(t1[:, place], truth_HW, region.centroid, side, random)
             split = "train" if near else "test"
-            found.append(Picture(structure="ventricle", split=split, image_HW=window[0], truth_HW=window[1]))
+            for share in (1.6, 2.2, 3.0):
+                side = int(np.clip(share * max(bottom - top, right - left), 32, 96))
+                window = _window(t1[:, place], _of(region, inside_HW.shape), region.centroid, side, random)
+                found.append(
+                    Picture(structure="ventricle", split=split, image_HW=window[0], truth_HW=window[1])
+                )
     return tuple(found)
 
 
@@ -261,7 +266,7 @@ def _views(structure: str, image_HW: Image, truth_HW: Mask) -> tuple[Picture, ..
     top, left, bottom, right = region.bbox
     random = Random(structure)
     found = []
-    for share in (1.6, 1.9, 2.2):
+    for share in (1.6, 2.2, 3.0):
         side = min(int(share * max(bottom - top, right - left)), *image_HW.shape)
         for _ in range(4):
             window = _window(image_HW, truth_HW, region.centroid, side, random)
@@ -272,8 +277,8 @@ def _views(structure: str, image_HW: Image, truth_HW: Mask) -> tuple[Picture, ..
 def _window(
     image_HW: NDArray[np.generic], truth_HW: Mask, centre: tuple[float, float], side: int, random: Random
 ) -> tuple[Image, Mask]:
-    """Return a square window near ``centre``, off by up to an eighth of its side, at ``SIDE`` pixels a side, 1st to 99th percentile stretched to [0, 1]."""
-    most = side // 8
+    """Return a square window near ``centre``, off by up to a sixth of its side, at ``SIDE`` pixels a side, 1st to 99th percentile stretched to [0, 1]."""
+    most = side // 6
     starts = [
         int(np.clip(round(middle + random.randint(-most, most) - side / 2), 0, size - side))
         for middle, size in zip(centre, truth_HW.shape, strict=True)
