@@ -54,6 +54,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("responsible_ta", "S18", "reproduce", "train", "Can it be done, was it done, and nothing private leaves: checks around an executor."),
     ("adaptive_autonomy", "S35", "reproduce", "vision,plot", "A person is asked where perception is not reliable: confidence, and how far the images have drifted."),
     ("mobile_agent_e", "S27", "reproduce", "plot", "Five roles on a phone's screens; tips and tried shortcuts that grow from task to task."),
+    ("medsam_agent", "S34", "reproduce", "train,medical", "Boxes, clicks and a stop on medical images: imitation, then a score of the outcome and the way to it."),
     ("data_agent", "S16", "reproduce", "data,tools", "Questions to tables at each level of autonomy, L0 to L5, the level read from the journal."),
     ("justask_audit", "S52", "reproduce", "train,smollm", "An audit of one's own agents with planted canaries: what leaks, and which answers can be believed."),
 )  # fmt: skip
