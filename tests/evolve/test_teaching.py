@@ -32,8 +32,10 @@ def test_promotion_by_the_moving_average_over_three() -> None:
     rule = Promotion()
     assert [rule.add(one) for one in (0.0, 0.015, 0.01)] == [False, False, False]  # mean 0.0083
     assert rule.add(0.0051)  # mean of the last three 0.01003
-    assert [rule.add(one) for one in (0.5, 0.5)] == [False, False]  # begins anew after a promotion
-    assert rule.add(0.5)
+    assert [rule.add(one) for one in (0.0, 0.0, 0.0)] == [False] * 3
+    assert rule.add(0.031)  # the mean is over the last three, whatever happened before
+    afresh = Promotion(afresh=True)
+    assert [afresh.add(0.5) for _ in range(6)] == [False, False, True, False, False, True]
 
 
 def test_exactly_at_the_threshold_nobody_moves_on() -> None:

@@ -31,6 +31,7 @@ for _name, _target, _extra in (
     ("image_stream", "image_stream:ImageStream", "vision"),
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
+    ("modchain", "modchain:ModChain", None),
     ("procbench", "procbench:ProcBench", None),
     ("refinemask", "refinemask:RefineMask", "medical"),
     ("revise", "revise:Revise", None),

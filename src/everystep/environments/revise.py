@@ -185,6 +185,18 @@ def next_values(task: Task, world: Revise) -> tuple[int | None, ...]:
     return tuple(found[::-1])
 
 
+def repeating(task: Task, world: Revise, *, follow: float, rng: Random) -> str:
+    """Return an answer in which each value follows the rule with probability ``follow``. The others repeat what stands, or are random where nothing does
+    or where something else is asked for."""
+    now = replace(world, **dict(task.config))  # type: ignore[arg-type]
+    stands = now.start(task).answer if now.mode == "improve" else None
+    answer = []
+    for place, value in enumerate(next_values(task, world)):
+        other = stands[place] if stands else rng.randrange(world.base)
+        answer.append(value if value is not None and rng.random() < follow else other)
+    return spell(tuple(answer))
+
+
 def spell(values: tuple[int, ...]) -> str:
     """Write values with spaces between.
 

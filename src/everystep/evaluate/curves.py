@@ -36,9 +36,15 @@ def keep_curve(
 
 
 def kept_curves(
-    folder: Path, rates: Mapping[str, float], seeds: Collection[int], *, key: str = "success"
+    folder: Path,
+    rates: Mapping[str, float],
+    seeds: Collection[int],
+    *,
+    key: str = "success",
+    across: str = "environment_steps",
 ) -> dict[str, list[Curve]]:
-    """Return the curves of every arm of ``rates`` at its rate, by seed, in the order of ``rates``; a line that a crash cut is passed over.
+    """Return the curves of every arm of ``rates`` at its rate, by seed, in the order of ``rates``; a line that a crash cut is passed over. Their
+    places (``Curve.steps``) are what the rows say ``across``.
 
     Raises ``DataError`` where an arm has no curve.
     """
@@ -47,7 +53,7 @@ def kept_curves(
         try:
             row = json.loads(line)
             arm, seed, rate = row["arm"], row["seed"], row["rate"]
-            curve = _curve(row["rows"], key)
+            curve = _curve(row["rows"], key, across)
         except (ValueError, KeyError, TypeError):
             continue
         if arm in rates and rate == rates[arm] and seed in seeds:
@@ -58,8 +64,19 @@ def kept_curves(
     return {name: [some[seed] for seed in sorted(some)] for name, some in found.items()}
 
 
-def _curve(rows: Sequence[Mapping[str, float]], key: str) -> Curve:
+def mean_lines(curves: Mapping[str, Sequence[Curve]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the mean of every arm's curves, which must have the same places, as lines of a plot."""
+    lines = {}
+    for name, some in curves.items():
+        if len({curve.steps for curve in some}) != 1:
+            raise DataError(f"the curves of arm {name!r} have different places, so there is no mean of them.")
+        columns = zip(*(curve.success for curve in some), strict=True)
+        lines[name] = (list(some[0].steps), [sum(column) / len(some) for column in columns])
+    return lines
+
+
+def _curve(rows: Sequence[Mapping[str, float]], key: str, across: str = "environment_steps") -> Curve:
     return Curve(
-        steps=tuple(float(row["environment_steps"]) for row in rows),
+        steps=tuple(float(row[across]) for row in rows),
         success=tuple(float(row[key]) for row in rows),
     )

@@ -144,6 +144,10 @@ class HistoryBuffer:
             starts.append(start)
         return starts
 
+    def depth(self, start: Start) -> int:
+        """Return how many steps the history has that a start was made of, until its result is reported."""
+        return len(self._given[start.id].steps)
+
     def chances(self) -> dict[int, float]:
         """Return the probability of each kept history to be drawn, by its id."""
         kappa = self.kappa if self.prioritised else 0.0

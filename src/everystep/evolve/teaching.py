@@ -36,13 +36,14 @@ def leave_one_out(rewards: Sequence[float]) -> list[float]:
 class Promotion:
     """Says when the student moves on: when the mean of the last ``window`` rewards of the teacher exceeds ``threshold`` (SOAR: 3 and 0.01).
 
-    The window is empty again after a promotion: what comes next is measured from the new student.
+    The mean goes on over a promotion, as a moving average does; with ``afresh`` the window is empty again, so that only what was gained over the new student
+    counts.
     """
 
-    def __init__(self, *, window: int = 3, threshold: float = 0.01) -> None:
+    def __init__(self, *, window: int = 3, threshold: float = 0.01, afresh: bool = False) -> None:
         if window < 1:
             raise ConfigError(f"window is {window!r}; it must be 1 or more.")
-        self.window, self.threshold = window, threshold
+        self.window, self.threshold, self.afresh = window, threshold, afresh
         self._last: deque[float] = deque(maxlen=window)
 
     def add(self, reward: float) -> bool:
@@ -50,7 +51,8 @@ class Promotion:
         self._last.append(reward)
         if len(self._last) < self.window or sum(self._last) / self.window <= self.threshold:
             return False
-        self._last.clear()
+        if self.afresh:
+            self._last.clear()
         return True
 
     def dump(self) -> Json:

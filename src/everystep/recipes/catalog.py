@@ -57,6 +57,9 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("medsam_agent", "S34", "reproduce", "train,medical", "Boxes, clicks and a stop on medical images: imitation, then a score of the outcome and the way to it."),
     ("data_agent", "S16", "reproduce", "data,tools", "Questions to tables at each level of autonomy, L0 to L5, the level read from the journal."),
     ("justask_audit", "S52", "reproduce", "train,smollm", "An audit of one's own agents with planted canaries: what leaks, and which answers can be believed."),
+    ("exit", "S39", "reproduce", "train,plot", "What was tried becomes a new task: single revisions learned where groups tell most, many made in a row."),
+    ("soar", "S43", "reproduce", "train,plot", "A teacher proposes problems and is paid by what its student gains on hard ones, inner loops charged."),
+    ("step_reward_views", "S17", "reproduce", "train,evaluate", "What step reward models read: views with and without words, trained on pairs of a tree search."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 

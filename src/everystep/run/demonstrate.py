@@ -8,11 +8,11 @@ from random import Random
 
 from everystep.core.errors import WorldError
 from everystep.core.protocols import Environment, Generation, Oracle, Request, Sampler, Sampling, Turn
-from everystep.core.records import Stop, Trajectory
-from everystep.models.scripted import Noisy
+from everystep.core.records import Stop, Task, Trajectory
+from everystep.models.scripted import Noisy, Scripted
 from everystep.models.template import Template, encode_turn
 from everystep.run.hosts import Hosts
-from everystep.run.rollout import messages_of
+from everystep.run.rollout import Limits, jobs_of, messages_of, rollout
 
 
 class OracleSampler:
@@ -83,6 +83,14 @@ def demonstrator(hosts: Hosts, *, error_rate: float = 0.0, habit: str | None = N
         return random.choice(errors) if errors else right
 
     return Noisy(OracleSampler(hosts), error_rate=error_rate, corrupt=err)
+
+
+def answered(hosts: Hosts, tasks: Sequence[Task], texts: Sequence[str], *, name: str) -> list[Trajectory]:
+    """Return the episodes of one step in which each task is answered with its text: what a scripted teacher or a person says."""
+    jobs = jobs_of(tasks, group_size=1, prefix=name, seed=0)
+    says = {job.id: [text] for job, text in zip(jobs, texts, strict=True)}
+    limits = Limits(max_steps=1)
+    return rollout(hosts, Scripted(says), jobs, sampling=Sampling(), limits=limits, constrain=False)
 
 
 def with_tokens(trajectory: Trajectory, template: Template, *, constrain: bool = True) -> Trajectory:
