@@ -80,11 +80,12 @@ def ranking_samples(
 ) -> list[Sample]:
     """Return the rows that train a causal LM to score the chosen step of each pair above the rejected one, with the loss ``RANKING``.
 
-    The score is ``verify.estimators.log_odds``: log p(good) - log p(bad) behind the step. So a pair has four rows, both labels behind both sides; what stands
-    before a label is shared, which a backend with tree packing computes once. ``evidence`` has both sides by step id. Pairs whose sides
-    read the same in the form's view teach nothing and have no rows. Raises ``DataError`` for a side without evidence.
+    The score in training is log p(good | good or bad) behind the step, of which ``verify.estimators.log_odds`` is an increasing function. A pair has two
+    rows. ``evidence`` has both sides by step id. Pairs whose sides read the same in the form's view teach nothing and have no rows. Raises
+    ``DataError`` for a side without evidence.
     """
     samples: list[Sample] = []
+    labels = (form.label(True), form.label(False))
     for number, pair in enumerate(pairs):
         missing = [name for name in (pair.chosen, pair.rejected) if name not in evidence]
         if missing:
@@ -93,17 +94,16 @@ def ranking_samples(
         if sides[0] == sides[1]:
             continue
         name = f"{number}:{pair.chosen}>{pair.rejected}"
-        for context, sign in zip(sides, (1.0, -1.0), strict=True):
-            for good in (True, False):
-                weight = sign if good else -sign
-                samples.append(
-                    Sample(
-                        ids=(*context, form.label(good)),
-                        preference_weight=(*(0.0 for _ in context), weight),
-                        pair=name,
-                        rollout=f"{name}/{sign:+g}/{good}",
-                    )
-                )
+        samples += [
+            Sample(
+                ids=(*context, labels[0]),
+                preference_weight=(*(0.0 for _ in context), sign),
+                allowed={len(context): labels},
+                pair=name,
+                rollout=f"{name}/{'chosen' if sign > 0 else 'rejected'}",
+            )
+            for context, sign in zip(sides, (1.0, -1.0), strict=True)
+        ]
     return samples
 
 

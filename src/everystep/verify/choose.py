@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from everystep.core.errors import ConfigError, JudgeError, ModelError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Evidence, Judge, Looks
 from everystep.core.records import Level, Verdict
-from everystep.run.branch import Tried
+from everystep.run.branch import Chooser, Tried
 from everystep.verify.evidence import check_looks, sibling_evidence
 from everystep.verify.verdicts import FAILED, share_of, verdict
 
@@ -61,6 +61,26 @@ class Best:
             )
         best = max(shares, key=lambda target: shares[target])
         return (verdict(self, level, evidence, score=None, label=best), *said)
+
+
+Score = Callable[[Sequence[Evidence]], Sequence[float]]
+"""How good each of several steps is, from one call."""
+
+
+def by_score(score: Score, looks: Looks) -> Chooser:
+    """Return the chooser of greedy search: of each state the candidate that is scored best, the first of equals. One call of ``score`` for all states."""
+
+    def choose(tried: Sequence[Tried]) -> list[int]:
+        asked = [
+            sibling_evidence(one.task, one.before, (step,), looks, results=(result,))
+            for one in tried
+            for step, result in zip(one.steps, one.results, strict=True)
+        ]
+        scores = iter(score(asked))
+        own = [[next(scores) for _ in one.steps] for one in tried]
+        return [some.index(max(some)) for some in own]
+
+    return choose
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,7 +21,7 @@ Tell = Callable[[Evidence], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """The parts that are told of ``earlier`` steps and of the ``judged`` one; the task is always told.
+    """The parts that are told of ``earlier`` steps and of the ``judged`` one, behind the ``task`` or not.
 
     The four views of arXiv 2412.15904 for steps of a thought T and an expression E are ``FULL``, ``MATHS``, ``NEWEST`` and ``NEXT_THOUGHT``.
     """
@@ -29,16 +29,18 @@ class StepView:
     name: str
     earlier: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
+    task: bool = True
 
     def __post_init__(self) -> None:
         if not self.judged:
             raise ConfigError(f"view {self.name!r} shows nothing of the judged step. Name a part of it.")
 
     def tell(self, evidence: Evidence) -> str:
-        """Return the task and then a line for each step that has one of the parts."""
-        told = [_told(step.action.text, self.earlier) for step in evidence.before]
+        """Return the task, if it is told, and a line for each step that has one of the parts."""
+        told = [evidence.task.instruction] if self.task else []
+        told += [_told(step.action.text, self.earlier) for step in evidence.before]
         told.append(_told(evidence.step.action.text, self.judged))
-        return "\n".join([evidence.task.instruction, *(line for line in told if line)])
+        return "\n".join(line for line in told if line)
 
 
 THOUGHT, EXPRESSION = "thought", "step"
