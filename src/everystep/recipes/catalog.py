@@ -55,11 +55,15 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("adaptive_autonomy", "S35", "reproduce", "vision,plot", "A person is asked where perception is not reliable: confidence, and how far the images have drifted."),
     ("mobile_agent_e", "S27", "reproduce", "plot", "Five roles on a phone's screens; tips and tried shortcuts that grow from task to task."),
     ("medsam_agent", "S34", "reproduce", "train,medical", "Boxes, clicks and a stop on medical images: imitation, then a score of the outcome and the way to it."),
+    ("webstar", "S07", "reproduce", "train", "Imitation of graded steps instead of whole trajectories, as the grader errs more and more."),
+    ("steprm", "S07", "reproduce", "train", "A small step reward model takes the place of the judge that it learned from."),
+    ("limi", "S23", "reproduce", "train", "Few curated demonstrations against many: the whole curve of both."),
+    ("pae", "S20", "reproduce", "train", "Tasks that are proposed, tried, judged; the shortest successes are imitated."),
     ("data_agent", "S16", "reproduce", "data,tools", "Questions to tables at each level of autonomy, L0 to L5, the level read from the journal."),
     ("justask_audit", "S52", "reproduce", "train,smollm", "An audit of one's own agents with planted canaries: what leaks, and which answers can be believed."),
     ("exit", "S39", "reproduce", "train,plot", "What was tried becomes a new task: single revisions learned where groups tell most, many made in a row."),
     ("soar", "S43", "reproduce", "train,plot", "A teacher proposes problems and is paid by what its student gains on hard ones, inner loops charged."),
-    ("step_reward_views", "S17", "reproduce", "train,evaluate", "What step reward models read: views with and without words, trained on pairs of a tree search."),
+    ("step_reward_views", "S17", "reproduce", "train,credit", "What step reward models read: views with and without words, trained on pairs of a tree search."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
