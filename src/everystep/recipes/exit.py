@@ -121,7 +121,7 @@ RATES = dict.fromkeys(ARMS, 3e-4)
 """Learning rates that a sweep chose."""
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def warm(config: Config, seed: int) -> Student:
     """Return a student that can tell the next value and mostly repeats what stands. All arms of a seed begin with a copy."""
     world, rng = Revise(values=config.values, base=config.base), Random(seed)
