@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from everystep.core.errors import DataError
-from everystep.core.protocols import Judge
-from everystep.core.records import Level, Trajectory
+from everystep.core.protocols import Judge, Looks
+from everystep.core.records import Level, PreferencePair, Trajectory
 from everystep.learn.learner import LocalLearner
-from everystep.learn.step_reward import label_samples, labelled_steps, train_label_tokens, train_step_model
-from everystep.verify.estimators import Labels, LabelToken
+from everystep.learn.step_reward import (
+    RANKING,
+    label_samples,
+    labelled_steps,
+    ranking_samples,
+    train_label_tokens,
+    train_step_model,
+)
+from everystep.verify.estimators import Labels, LabelToken, log_odds
 from everystep.verify.evidence import step_evidence
 from everystep.verify.regress import Trained, Training
 from verify.stored import written
@@ -29,6 +38,7 @@ def encode(text: str) -> list[int]:
 
 
 FORM = Labels(encode=encode, ask=" ?", good="good", bad="bad", most=64)
+FORM_LOOKS = Looks(actions=None, observations=0)
 
 
 def data(count: int) -> tuple[list[Trajectory], dict[str, float]]:
@@ -90,3 +100,48 @@ def test_the_small_form_learns_the_same_labels() -> None:
     trajectories, labels = data(40)
     judge = Trained(model=train_step_model(trajectories, labels, Training(size=1 << 10)))
     assert agreement(judge, trajectories, labels) >= 0.95
+
+
+def test_pairs_teach_to_score_the_chosen_step_higher(make_learner: Callable[..., LocalLearner]) -> None:
+    trajectories, labels = data(24)
+    evidence = {one.targets[0]: one for walk in trajectories for one in step_evidence(walk, FORM_LOOKS)}
+    good = [name for name, label in labels.items() if label]
+    bad = [name for name, label in labels.items() if not label]
+    pairs = [
+        PreferencePair(context=(), chosen=one, rejected=other, level=Level.STEP)
+        for one, other in zip(good, bad, strict=False)
+    ]
+    rows = ranking_samples(pairs[:16], evidence, FORM)
+    assert len(rows) == 32
+    assert {len(row.allowed or {}) for row in rows} == {1}
+    model = make_learner()
+    before = model.forward_backward(rows, RANKING)["loss"]
+    for _ in range(40):
+        model.optim_step(learning_rate=3e-3)
+        after = model.forward_backward(rows, RANKING)["loss"]
+    assert after < 0.5 * before
+    held = pairs[16:]
+    scores = [log_odds(model, FORM, [evidence[pair.chosen], evidence[pair.rejected]]) for pair in held]
+    assert len(held) > 4
+    assert sum(one > other for one, other in scores) > 0.8 * len(held)
+
+
+def test_the_loss_of_a_pair_is_that_of_bradley_and_terry(make_learner: Callable[..., LocalLearner]) -> None:
+    trajectories, _ = data(4)
+    evidence = {one.targets[0]: one for walk in trajectories for one in step_evidence(walk, FORM_LOOKS)}
+    model = make_learner()
+    pair = PreferencePair(context=(), chosen="t0/0", rejected="t1/0", level=Level.STEP)
+    loss = model.forward_backward(ranking_samples([pair], evidence, FORM), RANKING)["loss"]
+    odds = log_odds(model, FORM, [evidence["t0/0"], evidence["t1/0"]])
+    chosen, rejected = (-math.log1p(math.exp(-one)) for one in odds)  # log p(good | good or bad)
+    assert loss == pytest.approx(math.log1p(math.exp(rejected - chosen)), abs=1e-5)
+
+
+def test_pairs_that_read_the_same_have_no_rows() -> None:
+    trajectories, _ = data(2)
+    evidence = {one.targets[0]: one for one in step_evidence(trajectories[0], FORM_LOOKS)}
+    pair = PreferencePair(context=(), chosen="t0/0", rejected="t0/1", level=Level.STEP)
+    blind = replace(FORM, tell=lambda _: "task")
+    assert ranking_samples([pair], evidence, blind) == []
+    with pytest.raises(DataError, match="'t9/0' of a pair has no evidence"):
+        ranking_samples([replace(pair, rejected="t9/0")], evidence, FORM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,7 +15,7 @@ from everystep.models.scripted import Scripted
 from everystep.run.branch import Tried, branch
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Job, Limits
-from everystep.verify.choose import Best, Choosing
+from everystep.verify.choose import Best, Choosing, by_score
 from everystep.verify.noise import Noise
 from everystep.verify.rule import Rule, Said
 from everystep.verify.verdicts import FAILED
@@ -103,6 +104,18 @@ def test_wrong_choices_come_at_their_rate_and_name_any_other() -> None:
     assert Level.LIST not in Noise(of=Best(of=RULE)).levels
     with pytest.raises(ConfigError, match="wrong_choice"):
         asyncio.run(Noise(of=Best(of=RULE)).judge(Level.LIST, Evidence(task=TASK, targets=(), candidates=())))
+
+
+def test_greedy_search_by_a_score_asks_once_for_all_states() -> None:
+    calls: list[int] = []
+
+    def score(evidence: Sequence[Evidence]) -> list[float]:
+        calls.append(len(evidence))
+        return [float(len(one.step.action.text)) for one in evidence]
+
+    choose = by_score(score, Looks())
+    assert choose([tried("a", "bbb", "ccc"), tried("dd", "e", name="r")]) == [1, 0]
+    assert calls == [5]
 
 
 def test_branching_follows_the_judge() -> None:
