@@ -41,6 +41,8 @@ def test_the_oracle_recovers_and_a_stubborn_policy_does_not() -> None:
     right = recovery(hosts, OracleSampler(hosts), starts, limits=Limits(max_steps=24))
     assert (right.starts, right.recovered) == (len(starts), 1.0)
     assert right.noticed is right.false_alarms is None
+    assert right.solved == 1.0
+    assert all(step.scores["progress"] > 0 for step in (*right.after_wrong, *right.after_right))
     stubborn = Scripted(lambda request: "north")
     assert recovery(hosts, stubborn, starts, limits=LIMITS).recovered < 0.3
 

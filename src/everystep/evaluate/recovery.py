@@ -38,16 +38,20 @@ class Start:
 class Recovery:
     """What came of the starts. Shares are of ``starts`` episodes that did not break; ``forced`` and ``plain`` are the episodes.
 
-    ``recovered``: success after the forced wrong step. ``noticed``: the next step flags it. ``false_alarms``: the next step flags the right one;
-    both are ``None`` without a test of what a flag is.
+    ``recovered``: success after the forced wrong step; ``solved``: after the right one. ``noticed``: the next step flags the wrong one;
+    ``false_alarms``: it flags the right one; both are ``None`` without a test of what a flag is. ``after_wrong`` and ``after_right`` are the
+    first steps that the policy took itself.
     """
 
     starts: int
     recovered: float
+    solved: float
     noticed: float | None
     false_alarms: float | None
     forced: tuple[Trajectory, ...]
     plain: tuple[Trajectory, ...]
+    after_wrong: tuple[Step, ...]
+    after_right: tuple[Step, ...]
 
 
 def others(step: Step, random: Random) -> Sequence[str]:
@@ -107,7 +111,7 @@ def recovery(
     seed: int = 0,
     flagged: Callable[[Action], bool] | None = None,
 ) -> Recovery:
-    """Let a policy go on behind each start, and, where ``flagged`` says what a flag is, behind the right steps too.
+    """Let a policy go on behind each start, and behind the right steps too; ``flagged`` says of an action whether it calls the last step wrong.
 
     The sampler must be one that can be put behind turns (``Primes``). ``limits`` count the steps before. Nothing is charged: this is a test.
     """
@@ -128,26 +132,31 @@ def recovery(
         return [one for one in ran if one.end not in (End.ERROR, End.CANCELLED)]
 
     forced = behind("forced", [one.wrong for one in starts])
-    plain = behind("plain", [one.right for one in starts]) if flagged is not None else []
-    if not forced:
+    plain = behind("plain", [one.right for one in starts])
+    if not forced or not plain:
         raise WorldError("every episode behind a forced step broke. Are the starts of this environment?")
+    after_wrong, after_right = _own(forced, starts, "forced"), _own(plain, starts, "plain")
     return Recovery(
         starts=len(forced),
         recovered=sum(one.success is True for one in forced) / len(forced),
-        noticed=None if flagged is None else _share(forced, starts, "forced", flagged),
-        false_alarms=None if flagged is None else _share(plain, starts, "plain", flagged),
+        solved=sum(one.success is True for one in plain) / len(plain),
+        noticed=None if flagged is None else _share(after_wrong, flagged),
+        false_alarms=None if flagged is None else _share(after_right, flagged),
         forced=tuple(forced),
         plain=tuple(plain),
+        after_wrong=after_wrong,
+        after_right=after_right,
     )
 
 
-def _share(
-    episodes: Sequence[Trajectory], starts: Sequence[Start], kind: str, flagged: Callable[[Action], bool]
-) -> float:
-    """Return the share of episodes whose first own step is a flag."""
+def _own(episodes: Sequence[Trajectory], starts: Sequence[Start], kind: str) -> tuple[Step, ...]:
+    """Return the first step of each episode behind its start; one whose start ended it has none."""
     sizes = {f"{kind}.{number}": len(one.before) + 1 for number, one in enumerate(starts)}
-    own = [one.steps[sizes[one.id]] for one in episodes if len(one.steps) > sizes[one.id]]
-    return sum(flagged(step.action) for step in own) / max(1, len(own))
+    return tuple(one.steps[sizes[one.id]] for one in episodes if len(one.steps) > sizes[one.id])
+
+
+def _share(steps: Sequence[Step], flagged: Callable[[Action], bool]) -> float:
+    return sum(flagged(step.action) for step in steps) / max(1, len(steps))
 
 
 def _start(hosts: Hosts, walk: Trajectory, random: Random, propose: Propose, bad: Bad) -> Start | None:

@@ -64,6 +64,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("exit", "S39", "reproduce", "train,plot", "What was tried becomes a new task: single revisions learned where groups tell most, many made in a row."),
     ("soar", "S43", "reproduce", "train,plot", "A teacher proposes problems and is paid by what its student gains on hard ones, inner loops charged."),
     ("step_reward_views", "S17", "reproduce", "train,credit", "What step reward models read: views with and without words, trained on pairs of a tree search."),
+    ("step", "S03", "reproduce", "train", "A mistake, a reflection and a correction in one trajectory; the loss leaves the mistake out."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
