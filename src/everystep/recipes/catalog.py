@@ -42,6 +42,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("ppo", None, "train", "train", "Each step against what a critic foretold: the baseline with a value head."),
     ("gigpo", "S11", "train", "train", "GRPO plus steps compared with steps from the same state."),
     ("srgpo", "S37", "train", "train", "GRPO plus a process reward compared in random blocks of steps."),
+    ("istar", "S10", "reproduce", "train,plot", "Step scores of a second model that learns online to prefer the trajectories that succeeded."),
     ("matchtir", "S44", "train", "train", "Tool calls matched to a reference trace: turn and trajectory level."),
     ("artist", "S01", "train", "train", "Outcome reward over reasoning with tool calls; tool output masked."),
     ("maker", "S40", "reproduce", "train", "A million steps without an error: votes, red flags, a margin from the forecast."),
@@ -65,6 +66,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("soar", "S43", "reproduce", "train,plot", "A teacher proposes problems and is paid by what its student gains on hard ones, inner loops charged."),
     ("step_reward_views", "S17", "reproduce", "train,credit", "What step reward models read: views with and without words, trained on pairs of a tree search."),
     ("step", "S03", "reproduce", "train", "A mistake, a reflection and a correction in one trajectory; the loss leaves the mistake out."),
+    ("r1_router", "S24", "reproduce", "train", "Which store to ask what, step by step: Step-GRPO against outcome, imitation and static retrieval."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
