@@ -257,14 +257,19 @@ def trial(config: Config, name: str, folder: Path, seed: int, rate: float) -> di
         tests=config.tests,
     )
     keep_curve(folder, rows, arm=name, seed=seed, rate=rate)
-    late = [row for row in rows if "rank" in row]
     return {
         **curve_numbers(rows, config.steps),
         "length": rows[-1]["steps"],
-        "rank": float(np.mean([row["rank"] for row in late])) if late else 0.0,
-        "same_state": float(np.mean([row["same_state"] for row in late])) if late else 0.5,
+        "rank": _mean(rows, "rank", 0.0),
+        "same_state": _mean(rows, "same_state", 0.5),
         "updates": float(student.ledger.updates),
     }
+
+
+def _mean(rows: Sequence[Mapping[str, float]], name: str, blind: float) -> float:
+    """The mean of a number over the rows that have it; what knows nothing gets ``blind``."""
+    some = [row[name] for row in rows if name in row]
+    return float(np.mean(some)) if some else blind
 
 
 def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
