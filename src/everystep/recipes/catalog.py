@@ -67,6 +67,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("step_reward_views", "S17", "reproduce", "train,credit", "What step reward models read: views with and without words, trained on pairs of a tree search."),
     ("step", "S03", "reproduce", "train", "A mistake, a reflection and a correction in one trajectory; the loss leaves the mistake out."),
     ("r1_router", "S24", "reproduce", "train", "Which store to ask what, step by step: Step-GRPO against outcome, imitation and static retrieval."),
+    ("s3c_math", "S28", "reproduce", "train", "Wrong steps of the model spliced into known solutions, with reflection and improved step; masked or not."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
