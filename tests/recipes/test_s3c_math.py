@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everystep.core.errors import DataError
-from everystep.core.records import Action
+from everystep.core.records import Action, SpanKind
 from everystep.data.corrections import spelled, without
 from everystep.data.segments import MASKED, UNMASKED, Part
 from everystep.evaluate.study import RESULTS
@@ -80,7 +80,8 @@ def test_only_the_wrong_step_is_masked() -> None:
         ]
         wrong = next(step for step in one.trajectory.steps if one.parts[step.id][0].part is Part.WRONG)
         assert wrong.tokens is not None
-        assert tuple(lost) == wrong.tokens.ids[-len(lost) :]
+        [span] = [each for each in wrong.tokens.spans if each.kind is SpanKind.SAMPLED]
+        assert tuple(lost) == wrong.tokens.ids[span.start : span.end]
         assert template.decode(tuple(lost[:-1])) == wrong.action.text
 
 
