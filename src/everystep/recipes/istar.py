@@ -130,7 +130,7 @@ SCORE = "implicit"
 TOLD: tuple[str, ...] = ("preference_accuracy", "preference_loss")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def warm(config: Config, seed: int) -> Student:
     """Return an agent that has imitated a clumsy demonstrator. All arms of a seed begin with a copy."""
     world = KeyDoor(side=config.side, horizon=config.horizon, nonce=True, deadline=True, compass=True)
