@@ -19,7 +19,7 @@ SMALL = TriKB(hops=1, people=5, cities=5, rounds=1, top=1)
 
 
 @pytest.mark.parametrize(
-    "world", [TriKB(), SMALL, TriKB(hops=3, fewest=1, stale=1.0), TriKB(static=True), TriKB(hops=4, rounds=4, stale=0)]
+    "world", [TriKB(), SMALL, TriKB(hops=3, fewest=1, stale=1.0), TriKB(static=True), TriKB(hops=4, rounds=4, stale=0, width=1)]
 )  # fmt: skip
 def test_contract(world: TriKB) -> None:
     report = check_environment(world)
@@ -53,7 +53,7 @@ def found(world: TriKB, **wanted: object) -> Task:
 
 def test_each_fact_is_true_in_exactly_one_store() -> None:
     for seed in range(20):
-        base = problem_of(8, 6, 0, 2, 2, 0.5, seed).base
+        base = problem_of(8, 6, 0, 2, 2, 0.5, 2, seed).base
         for (entity, name), value in base.truth.items():
             said = {
                 store: f"{name} {value}" in line
@@ -71,7 +71,7 @@ def told(base: object, store: str, entity: str, name: str) -> list[str]:
 
 def test_stale_is_the_share_of_facts_that_a_wrong_store_tells_too() -> None:
     def share(stale: float) -> float:
-        base = problem_of(20, 16, 0, 2, 2, stale, 3).base
+        base = problem_of(20, 16, 0, 2, 2, stale, 2, 3).base
         wrong = [
             bool(told(base, store, entity, name))
             for entity, name in base.truth

@@ -65,8 +65,8 @@ class State:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriKB:
     """Options: ``people`` and ``cities`` that there are; questions of ``fewest`` (0: the fact is given) to ``hops`` hops; ``rounds`` of
-    retrieval; ``top`` passages a store; ``stale``, the chance that a wrong store holds a fact with another value. ``static`` shows what
-    all stores have for the whole question and asks for the answer at once.
+    retrieval; ``top`` passages a store; ``stale``, the chance that a wrong store holds a fact with another value; facts about an entity in
+    one row or picture (``width``). ``static`` shows what all stores have for the whole question and asks for the answer at once.
     """
 
     people: int = 8
@@ -76,6 +76,7 @@ class TriKB:
     rounds: int = 3
     top: int = 2
     stale: float = 0.5
+    width: int = 2
     static: bool = False
 
     name: ClassVar[str] = "trikb"
@@ -89,6 +90,7 @@ class TriKB:
         check_range(self.name, "rounds", self.rounds, 1, 8)
         check_range(self.name, "top", self.top, 1, 5)
         check_range(self.name, "stale", self.stale, 0, 1)
+        check_range(self.name, "width", self.width, 1, 6)
         if self.rounds < self.hops:
             raise ConfigError(
                 f"trikb: {self.hops} hops need as many rounds, and rounds is {self.rounds}. Give more rounds."
@@ -96,8 +98,8 @@ class TriKB:
 
     @property
     def max_steps(self) -> int:
-        """The step limit of an episode: all rounds, the final answer, and one turn that could not be executed."""
-        return 2 if self.static else 2 * self.rounds + 2
+        """The step limit of an episode: all rounds, the final answer, and one turn that could not be executed; one answer if static."""
+        return 1 if self.static else 2 * self.rounds + 2
 
     def make(self) -> ExactEnvironment[State]:
         """Return an environment for tasks of this world."""
@@ -134,21 +136,19 @@ class TriKB:
         return State(self._problem(task.seed))
 
     def observe(self, state: State, note: str = "") -> Observation:
-        """Ask for the next sub-question, show passages with the sub-question, or ask the question again at the end."""
+        """Show the question with what was found and ask for the next turn or the final answer, or show passages with the sub-question."""
         kind, final = self._kind(state), False
-        if kind == "ret":
-            shown = "next ?"
-        elif state.rounds and state.rounds[-1].answer is None:
-            shown = f"{self._shown(state)} . {state.rounds[-1].question} ?"
+        parts = [note] if note else []
+        if kind == "ans" and _waits(state):
+            parts += [self._shown(state), f"{state.rounds[-1].question} ?"]
         else:
-            final = True
-            seen = f"{self._shown(state)} . " if self.static else ""
-            shown = f"{seen}final . {state.problem.question} ?"
-        return Observation(
-            text=f"{note} . {shown}" if note else shown,
-            anchor=_anchor(state),
-            info={"kind": kind, "final": final},
-        )
+            final = kind == "ans"
+            if state.rounds or state.closed:
+                parts.append(_instruction(state.problem))
+            parts += [self._shown(state)] if self.static else []
+            parts += [f"{one.question} {one.answer}" for one in state.rounds]
+            parts.append("final ?" if final else "next ?")
+        return Observation(text=" . ".join(parts), anchor=_anchor(state), info={"kind": kind, "final": final})
 
     def parse(self, text: str) -> Action:
         """Read ``ask: WORDS from: STORE`` (several stores with commas, ``none`` twice for no retrieval) or ``answer: WORDS``."""
@@ -181,7 +181,7 @@ class TriKB:
                 replace(state, rounds=(*state.rounds, said)) if said.stores else replace(state, closed=True)
             )
             return Outcome(state=after, scores=scores)
-        if state.rounds and state.rounds[-1].answer is None:
+        if _waits(state):
             noted = replace(state.rounds[-1], answer=said.text)
             return Outcome(state=replace(state, rounds=(*state.rounds[:-1], noted)), scores=scores)
         return Outcome(
@@ -198,14 +198,13 @@ class TriKB:
                 return write_ret(NONE, NONE)
             entity, name = problem.chain[found]
             return write_ret(f"{entity} {name}", RELATIONS[name].store)
-        if state.rounds and state.rounds[-1].answer is None:
+        if _waits(state):
             return f"answer: {problem.base.supported(self._passages(state), state.rounds[-1].question)}"
         return f"answer: {problem.values[-1]}"
 
     def _kind(self, state: State) -> str:
-        waiting = bool(state.rounds) and state.rounds[-1].answer is None
         done = self.static or state.closed or len(state.rounds) == self.rounds
-        return "ans" if waiting or done else "ret"
+        return "ans" if done or _waits(state) else "ret"
 
     def _scores(self, state: State, said: Round | _Answer) -> Mapping[str, float]:
         """Return what can be measured of a turn of this kind; a turn that cannot be executed is wrong in all of it."""
@@ -218,7 +217,7 @@ class TriKB:
                 "retrievals": float(len(this.stores)) if isinstance(said, Round) else 0.0,
             }
         words = said.text.split() if isinstance(said, _Answer) else []
-        if state.rounds and state.rounds[-1].answer is None:
+        if _waits(state):
             return {"answered": float(words == right.text.split())}
         wanted = right.text.split()
         scores = {"recall": float(set(wanted) <= set(words)), "exact": float(words == wanted)}
@@ -243,7 +242,9 @@ class TriKB:
         return " ".join((entity, *names))
 
     def _problem(self, seed: int) -> Problem:
-        return problem_of(self.people, self.cities, self.fewest, self.hops, self.top, self.stale, seed)
+        return problem_of(
+            self.people, self.cities, self.fewest, self.hops, self.top, self.stale, self.width, seed
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +292,11 @@ def _instruction(problem: Problem) -> str:
     (entity, name), *_ = problem.chain
     known = f"known : {entity} has {name} {problem.values[0]} . " if problem.given else ""
     return f"{known}question : {problem.question} ?"
+
+
+def _waits(state: State) -> bool:
+    """Whether the last sub-question is not answered yet."""
+    return bool(state.rounds) and state.rounds[-1].answer is None
 
 
 def _found(state: State) -> int:

@@ -123,7 +123,7 @@ def question_of(fewest: int, hops: int, seed: int) -> tuple[int, str, tuple[str,
 
 @lru_cache(maxsize=4096)
 def problem_of(
-    people: int, cities: int, fewest: int, hops: int, top: int, stale: float, seed: int
+    people: int, cities: int, fewest: int, hops: int, top: int, stale: float, width: int, seed: int
 ) -> Problem:
     """Return the problem of ``seed``: its question, and a base in which each fact is among the ``top`` passages of its store.
 
@@ -131,7 +131,7 @@ def problem_of(
     """
     length, entity, names = question_of(fewest, hops, seed)
     for attempt in count():
-        base = base_of(Random(f"base {seed} {attempt}"), entity, people, cities, stale)
+        base = base_of(Random(f"base {seed} {attempt}"), entity, people, cities, stale, width)
         chain: list[Fact] = []
         values = [entity]
         for name in names:
@@ -152,8 +152,11 @@ def problem_of(
     )
 
 
-def base_of(rng: Random, entity: str, people: int, cities: int, stale: float) -> Base:
-    """Return a base with ``entity`` in it; with chance ``stale`` each wrong store holds a fact too, with another value."""
+def base_of(rng: Random, entity: str, people: int, cities: int, stale: float, width: int) -> Base:
+    """Return a base with ``entity`` in it; with chance ``stale`` each wrong store holds a fact too, with another value.
+
+    A row or a picture has up to ``width`` facts about one entity, a sentence one.
+    """
     there = dict(ENTITIES)
     for kind, size in (("person", people), ("city", cities)):
         names = list(ENTITIES[kind])
@@ -172,7 +175,7 @@ def base_of(rng: Random, entity: str, people: int, cities: int, stale: float) ->
                 said[one, name] = value
             elif rng.random() < stale:
                 said[one, name] = _other(rng, there[RELATIONS[name].object], one, value)
-        stores[store] = _store(rng, store, said)
+        stores[store] = _store(rng, store, said, 1 if store == "text" else width)
     return Base(truth=truth, stores=stores)
 
 
@@ -180,12 +183,11 @@ def _other(rng: Random, names: Sequence[str], *taken: str) -> str:
     return rng.choice([name for name in names if name not in taken])
 
 
-def _store(rng: Random, store: str, said: Mapping[Fact, str]) -> Store:
-    """Return sentences of one fact, or rows and pictures of up to two facts about one entity, in random order."""
+def _store(rng: Random, store: str, said: Mapping[Fact, str], size: int) -> Store:
+    """Return entries of up to ``size`` facts about one entity, in random order."""
     names_of: dict[str, list[str]] = {}
     for entity, name in said:
         names_of.setdefault(entity, []).append(name)
-    size = 1 if store == "text" else 2
     entries: list[tuple[str, tuple[Fact, ...]]] = []
     for entity, names in names_of.items():
         rng.shuffle(names)

@@ -144,22 +144,24 @@ class Student:
         starts: Sequence[tuple[Task, tuple[Step, ...]]],
         *,
         group_size: int = 1,
+        steps: int | None = None,
         temperature: float = 1.0,
         name: str = "",
     ) -> list[Trajectory]:
-        """Like ``attempt``, each group behind its own steps that were taken before (with this model's tokens)."""
+        """Like ``attempt``, each group behind its own steps that were taken before (with this model's tokens), for up to ``steps`` more."""
         call = self._call()
-        prefix, seed = name or f"attempt{call}", seed_of(self.seed, "attempt", call)
+        name, seed = name or f"attempt{call}", seed_of(self.seed, "attempt", call)
         jobs = [
             Job(
-                id=f"{prefix}.{number}.{sample}",
+                id=f"{name}.{number}.{sample}",
                 task=task,
-                group=f"{prefix}.{number}",
+                group=f"{name}.{number}",
                 sample=sample,
                 seed=seed_of(seed, number, sample),
-                prefix=steps,
+                prefix=before,
+                steps=steps,
             )
-            for number, (task, steps) in enumerate(starts)
+            for number, (task, before) in enumerate(starts)
             for sample in range(group_size)
         ]
         return self.run(jobs, temperature=temperature)
