@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,19 +15,10 @@ from everystep.core.errors import ConfigError, DataError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Loss, Sampling
 from everystep.core.records import Observation, Task, TokenRecord
-from everystep.data.corrections import (
-    MISTAKES,
-    Corrected,
-    Corrections,
-    action_alone,
-    correct,
-    joined,
-    said_before,
-    spelled,
-    step_weights,
-    verdicts,
-    without,
-)
+from everystep.data.corrected import joined, keep, spelled, step_weights, verdicts, without
+from everystep.data.corrections import MISTAKES, Corrected, Corrections, action_alone, correct, said_before
+from everystep.data.filter import filter_steps, weights_in
+from everystep.data.rules import parse_rules
 from everystep.data.segments import MASKED, UNMASKED, Part, Segment, weighed
 from everystep.data.slips import Slips, now_and_then, once
 from everystep.data.teachers import AskedTeacher, OracleTeacher, lost_ground, read_remark
@@ -41,6 +34,7 @@ from everystep.models.scripted import Scripted
 from everystep.models.template import Pieces, Template, encode_turn
 from everystep.models.tiny import tiny_model
 from everystep.run.demonstrate import OracleSampler, demonstrator
+from everystep.run.export import export
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Job, Limits, jobs_of, rollout
 
@@ -537,3 +531,21 @@ def test_when_to_slip() -> None:
     assert 0.15 < share < 0.25
     with pytest.raises(ConfigError, match="width"):
         Slips(Scripted(["a"]), Scripted(["a"]), when=once(1), sampling=Sampling(), width=0)
+
+
+# --- the other commands -----------------------------------------------------------------------------
+
+
+def test_a_kept_run_is_filtered_and_exported_with_the_same_weights(tmp_path: Path) -> None:
+    made = clumsy()
+    folder = keep(made.kept, ORACLE, tmp_path / "run", version="test")
+    filter_steps(folder.path, tmp_path / "kept", parse_rules(["errors:labels=oracle/wrong"]))
+    weights = weights_in(tmp_path / "kept")
+    expected = {name: weight for one in made.kept for name, weight in step_weights(one).items()}
+    assert {name: weights.get(name, 1.0) for name in expected} == expected
+    assert 0.0 in expected.values()
+    out = tmp_path / "sft.jsonl"
+    export((one.trajectory for one in made.kept), "chat", out, weights=expected)
+    rows = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
+    told = [message["weight"] for row in rows for message in row if message["role"] == "assistant"]
+    assert told == [expected[step.id] for one in made.kept for step in one.trajectory.steps]

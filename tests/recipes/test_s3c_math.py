@@ -10,7 +10,7 @@ import pytest
 
 from everystep.core.errors import DataError
 from everystep.core.records import Action, SpanKind
-from everystep.data.corrections import spelled, without
+from everystep.data.corrected import spelled, without
 from everystep.data.segments import MASKED, UNMASKED, Part
 from everystep.evaluate.study import RESULTS
 from everystep.learn.samples import supervised_sample

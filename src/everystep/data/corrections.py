@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from everystep.core.errors import ConfigError, DataError, WorldError
+from everystep.core.errors import ConfigError, WorldError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Generation, Primes, Sampler, Sampling, Turn
-from everystep.core.records import End, Level, Observation, Step, Stop, Task, Trajectory, Verdict
-from everystep.data.segments import MASKED, Part, Segment, Weights, text_of, weighed, weight_of
-from everystep.models.template import Template, encode_turn
+from everystep.core.records import End, Observation, Step, Stop, Task, Trajectory
+from everystep.data.segments import Part, Segment, text_of
 from everystep.run.hosts import Hosts
 from everystep.run.rollout import Episode, Job, Limits, count_usage, messages_of
 
@@ -350,106 +349,3 @@ def _listen(
 def _oracle(hosts: Hosts, some: Sequence[_Watch]) -> list[str | None]:
     answers = hosts.oracle([one.episode.job.id for one in some])
     return [None if isinstance(answer, WorldError) else answer for answer in answers]
-
-
-# --- what is made of them -------------------------------------------------------------------------
-
-
-def spelled(
-    one: Corrected, template: Template, weights: Weights = MASKED, *, fresh: bool = False
-) -> Trajectory:
-    """Return the trajectory with a model's tokens and, on each sampled token, the weight of what it is.
-
-    ``learn.samples.supervised_sample`` of it masks exactly the tokens of weight 0: they stay in the context. Tokens that the agent's model recorded
-    are kept as they are; ``fresh`` encodes them anew, for another model than the one that acted.
-    """
-    steps: list[Step] = []
-    last: Step | None = None
-    for step in one.trajectory.steps:
-        tokens = None if fresh else step.tokens
-        if tokens is None:
-            messages = messages_of(one.trajectory.task, step.observation, after=last)
-            tokens = encode_turn(template, messages, step.action.text, first=last is None)
-        tokens = weighed(tokens, one.parts[step.id], weights, template)
-        steps.append(replace(step, tokens=tokens))
-        last = step
-    return replace(one.trajectory, steps=tuple(steps))
-
-
-def step_weights(one: Corrected, weights: Weights = MASKED) -> dict[str, float]:
-    """Return the loss weight of each step: for exports, and for ``supervised_sample`` of trajectories that have tokens.
-
-    Raises ``DataError`` for a turn whose segments have several weights: only tokens can carry these.
-    """
-    found = {}
-    for step in one.trajectory.steps:
-        weight = weight_of(one.parts[step.id], weights)
-        if weight is None:
-            raise DataError(
-                f"the segments of step {step.id!r} have several weights. Give them to its tokens with `spelled`."
-            )
-        found[step.id] = weight
-    return found
-
-
-def without(one: Corrected, part: Part = Part.REFLECTION) -> Corrected:
-    """Return the trajectory without what is said in the segments of ``part``: for comparisons.
-
-    What was seen later stays, so the environment must not have looked at these words. Raises ``DataError`` for a turn that is nothing else.
-    """
-    parts = {name: tuple(each for each in turn if each.part is not part) for name, turn in one.parts.items()}
-    steps = []
-    for step in one.trajectory.steps:
-        if not parts[step.id]:
-            raise DataError(f"step {step.id!r} is nothing but {part}; nothing would be left of it.")
-        same = len(parts[step.id]) == len(one.parts[step.id])
-        action = step.action if same else replace(step.action, text=text_of(parts[step.id]))
-        steps.append(replace(step, action=action, tokens=step.tokens if same else None))
-    return replace(one, trajectory=replace(one.trajectory, steps=tuple(steps)), parts=parts)
-
-
-def joined(one: Corrected, mark: str = "\n") -> Corrected:
-    """Return the trajectory as a single turn whose segments are its steps: a solution as one text.
-
-    ``mark`` stands behind each step and belongs to it. For solutions in text, where nothing is seen between steps.
-    """
-    steps = one.trajectory.steps
-    if not steps:
-        raise DataError(f"trajectory {one.trajectory.id!r} has no steps to join.")
-    turn: list[Segment] = []
-    for step in steps:
-        *head, tail = one.parts[step.id]
-        behind = mark if step is not steps[-1] else ""
-        turn += [*head, replace(tail, text=f"{tail.text}{behind}")]
-    first, last = steps[0], steps[-1]
-    action = replace(last.action, text=text_of(turn))
-    whole = replace(last, id=first.id, parent=None, index=0, observation=first.observation, action=action)
-    whole = replace(whole, reward=sum(step.reward or 0.0 for step in steps), tokens=None)
-    return Corrected(
-        trajectory=replace(one.trajectory, steps=(whole,)),
-        parts={whole.id: tuple(turn)},
-    )
-
-
-def verdicts(one: Corrected, teacher: Teacher) -> tuple[Verdict, ...]:
-    """Return what the teacher said as verdicts on the steps, to be stored beside them.
-
-    The labels are parts, so ``everystep filter --rules errors:labels=TEACHER/wrong`` masks the same steps.
-    """
-    made = []
-    for step in one.trajectory.steps:
-        remark = one.remarks.get(step.id)
-        part = remark.part if remark else one.parts[step.id][-1].part
-        made.append(
-            Verdict(
-                level=Level.STEP,
-                targets=(step.id,),
-                judge=teacher.name,
-                version=teacher.version,
-                score=None if part is Part.UNJUDGED else float(part not in MISTAKES),
-                label=part.value,
-                reason=(remark.reflection or remark.reason or None) if remark else None,
-                evidence=("result",),
-            )
-        )
-    return tuple(made)

@@ -23,7 +23,8 @@ from functools import lru_cache
 from everystep.core.errors import DataError
 from everystep.core.protocols import Logger, Sampling
 from everystep.core.records import Action, Task
-from everystep.data.corrections import Corrected, Remark, Watched, correct, spelled, without
+from everystep.data.corrected import spelled, without
+from everystep.data.corrections import Corrected, Remark, Watched, correct
 from everystep.data.segments import MASKED, UNMASKED, Part, Segment
 from everystep.data.slips import Slips, once
 from everystep.data.teachers import OracleTeacher, lost_ground

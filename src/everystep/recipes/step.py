@@ -23,7 +23,8 @@ from functools import lru_cache
 from everystep.core.errors import DataError
 from everystep.core.protocols import Logger, Sampling
 from everystep.core.records import Action, Task
-from everystep.data.corrections import Corrected, Watched, correct, said_before, spelled
+from everystep.data.corrected import spelled
+from everystep.data.corrections import Corrected, Watched, correct, said_before
 from everystep.data.segments import MASKED, UNMASKED
 from everystep.data.teachers import OracleTeacher, lost_ground
 from everystep.environments.keydoor import KeyDoor
