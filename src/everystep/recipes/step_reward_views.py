@@ -90,7 +90,7 @@ class Config:
     least_visits: int = 1
     epochs: int = 3
     minibatches: int = 60
-    rate: float = 1e-3
+    rate: float = 2e-3
     """Learning rate of the reward models."""
     equivalent: float = 0.05
     """Accuracies that differ by less are taken to be the same; fixed before the runs."""
