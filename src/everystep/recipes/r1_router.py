@@ -164,9 +164,9 @@ def shown(world: TriKB, tasks: Sequence[Task], errors: float, seed: int) -> list
     )
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def warm(config: Config, seed: int) -> Student:
-    """Return a student that reads well and routes as the clumsy one does. All arms of a seed begin with a copy."""
+    """Return a student that reads well and routes as the clumsy one does. All arms of a seed begin with a copy (two are kept: a sweep goes to and fro)."""
     world = world_of(config)
     tasks = [world.task("train", WARM + index) for index in range(config.demonstrations)]
     words = {" ".join((*names, *RELATIONS)) for names in ENTITIES.values()}
