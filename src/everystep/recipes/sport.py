@@ -57,9 +57,9 @@ class Config:
     """Tool calls that a task needs."""
     size: str = "0.1M"
     demonstrations: int = 400
-    errors: float = 0.3
+    errors: float = 0.2
     """Share of the demonstrated steps that are mistakes."""
-    warm_updates: int = 250
+    warm_updates: int = 450
     warm_rate: float = 4e-3
     rounds: int = 3
     executed: int = 2400
@@ -84,9 +84,9 @@ class Config:
 
 
 def world_of(config: Config, mode: str = "free") -> ToolChain:
-    """Return the world: free text, the state told in every observation, one step to spare."""
+    """Return the world: free text, the state told in every observation, three steps to spare."""
     return ToolChain(
-        turns=config.turns, digits=1, items=4, mode=mode, notes=True, rules=False, horizon=config.turns + 2
+        turns=config.turns, digits=1, items=4, mode=mode, notes=True, rules=False, horizon=config.turns + 4
     )
 
 
