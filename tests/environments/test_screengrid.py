@@ -115,7 +115,7 @@ def test_wrong_moves_can_be_undone(wrong: int, horizon: int, share: float) -> No
 
 
 def test_a_stray_change_fails_and_its_undoing_helps() -> None:
-    world = ScreenGrid(apps="settings", kinds="turn")
+    world = ScreenGrid(apps="settings", kinds="turn_on,turn_off")
     env = world.make()
     task = world.task("train", 0)
     for undo in (False, True):

@@ -45,6 +45,10 @@ def _turn(scene: Scene, slots: Sequence[str]) -> Changes | str:
     return _change(scene, label, apps.OFF_ON.index(state))
 
 
+def _switch(state: int) -> Callable[[Scene, Sequence[str]], Changes | str]:
+    return lambda scene, slots: _change(scene, slots[0], state)
+
+
 def _level(scene: Scene, slots: Sequence[str]) -> Changes | str:
     label, level = slots
     return _change(scene, label, apps.LEVELS.index(level))
@@ -243,7 +247,8 @@ def _numbers(app: App) -> Mapping[str, int]:
 
 KINDS: Mapping[str, tuple[Kind, ...]] = {
     "settings": (
-        Kind(name="turn", pattern="turn SWITCH STATE", asks=_turn),
+        Kind(name="turn_on", pattern="turn SWITCH on", asks=_switch(1)),
+        Kind(name="turn_off", pattern="turn SWITCH off", asks=_switch(0)),
         Kind(name="level", pattern="set LEVELLED to LEVEL", asks=_level),
         Kind(name="theme", pattern="choose theme THEME", asks=_choose("theme")),
         Kind(name="zone", pattern="choose zone ZONE", asks=_choose("zone")),
@@ -318,11 +323,11 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 """The words that each slot takes."""
 
 HELD_OUT: Mapping[str, tuple[str, ...]] = {
-    "settings": ("theme",),
-    "shop": ("buy_two",),
-    "mail": ("file", "discard"),
+    "settings": ("turn_off",),
+    "shop": ("drop_two",),
+    "mail": ("discard",),
     "files": ("bin",),
     "calendar": ("clear_day",),
-    "music": ("take",),
+    "music": ("pass_on",),
 }
 """The families that only the test split has where families are held out. The words of their patterns are met in other families."""
