@@ -55,14 +55,14 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThinkMath:
-    """Options: an easy question has 1 to ``easy`` steps, a hard one ``low`` to ``high``; ``hard`` is the share of hard ones.
-    Operands are 1 to ``top``. ``force`` lists decisions for one mode only (``on`` or ``off``; empty: both).
+    """Options: an easy question has 1 to ``easy`` steps that each add or subtract one, a hard one ``low`` to ``high`` steps with operands of 1
+    to ``top``; ``hard`` is the share of hard ones. ``force`` lists decisions for one mode only (``on`` or ``off``; empty: both).
     """
 
-    easy: int = 2
+    easy: int = 4
     low: int = 5
     high: int = 8
-    hard: float = 0.5
+    hard: float = 0.348
     top: int = 2
     force: str = ""
 
@@ -234,12 +234,12 @@ def _labelled(problem: Problem) -> list[tuple[str, str, int]]:
 @lru_cache(maxsize=4096)
 def _drawn(easy: int, low: int, high: int, hard: float, top: int, seed: int) -> State:
     rng = Random(seed)
-    steps = rng.randint(low, high) if rng.random() < hard else rng.randint(1, easy)
+    steps, largest = (rng.randint(low, high), top) if rng.random() < hard else (rng.randint(1, easy), 1)
     value = first = rng.randrange(_CLOCK)
     operations: list[tuple[str, int]] = []
     values: list[int] = []
     for _ in range(steps):
-        operation, operand = rng.choice("+-"), rng.randint(1, top)
+        operation, operand = rng.choice("+-"), rng.randint(1, largest)
         value = (value + operand if operation == "+" else value - operand) % _CLOCK
         operations.append((operation, operand))
         values.append(value)

@@ -57,6 +57,28 @@ def plot_lines(
     return out
 
 
+def plot_points(
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    out: Path,
+    *,
+    title: str,
+    across: str,
+    up: str,
+) -> Path:
+    """Draw named clouds of points small and the mean of each large; write an SVG or PNG by the name of ``out``."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, (places, values)) in enumerate(points.items()):
+        colour, marker = f"C{number % 10}", "osD^vP*X"[number % 8]
+        axes.scatter(places, values, s=14, color=colour, marker=marker, alpha=0.35, linewidths=0)
+        axes.scatter(np.mean(places), np.mean(values), s=70, color=colour, marker=marker, label=name)
+    axes.set(xlabel=across, ylabel=up, title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+    return out
+
+
 def plot_reliability(judges: Mapping[str, Reliability], out: Path, *, title: str) -> Path:
     """Draw each judge's share of good steps over its score, with 95 % intervals; on the diagonal scores mean what they say."""
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")

@@ -68,6 +68,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("step", "S03", "reproduce", "train", "A mistake, a reflection and a correction in one trajectory; the loss leaves the mistake out."),
     ("r1_router", "S24", "reproduce", "train", "Which store to ask what, step by step: Step-GRPO against outcome, imitation and static retrieval."),
     ("s3c_math", "S28", "reproduce", "train", "Wrong steps of the model spliced into known solutions, with reflection and improved step; masked or not."),
+    ("kat", "S09", "reproduce", "plot", "Think, or answer at once: decision and answer credited apart; distillation with extra heads."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
