@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from everystep.evaluate.intervals import Interval
-from everystep.evaluate.plot import plot_intervals
+from everystep.evaluate.plot import plot_intervals, plot_points
 
 
 def test_intervals_are_drawn_the_same_twice(tmp_path: Path) -> None:
@@ -16,3 +16,14 @@ def test_intervals_are_drawn_the_same_twice(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
     other = plot_intervals({"first": panels["first"]}, tmp_path / "c.svg", across="rank correlation")
     assert "<svg" in other.read_text()
+
+
+def test_points_are_drawn_with_their_names(tmp_path: Path) -> None:
+    clouds = {"thinks": ([30.0, 31.0], [0.9, 1.0]), "answers": ([8.0, 8.0], [0.6, 0.7])}
+    first, second = (
+        plot_points(clouds, tmp_path / name, title="t", across="tokens", up="accuracy")
+        for name in ("a.png", "b.png")
+    )
+    assert first.read_bytes() == second.read_bytes()
+    plot_points({"thinks": clouds["thinks"]}, tmp_path / "c.png", title="t", across="tokens", up="accuracy")
+    assert (tmp_path / "c.png").read_bytes() != first.read_bytes()
