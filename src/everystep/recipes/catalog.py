@@ -43,6 +43,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("gigpo", "S11", "train", "train", "GRPO plus steps compared with steps from the same state."),
     ("srgpo", "S37", "train", "train", "GRPO plus a process reward compared in random blocks of steps."),
     ("istar", "S10", "reproduce", "train,plot", "Step scores of a second model that learns online to prefer the trajectories that succeeded."),
+    ("spa_rl", "S12", "reproduce", "train,plot", "A model splits the outcome over the steps; PPO learns from the parts and from what could be executed."),
     ("matchtir", "S44", "train", "train", "Tool calls matched to a reference trace: turn and trajectory level."),
     ("artist", "S01", "train", "train", "Outcome reward over reasoning with tool calls; tool output masked."),
     ("maker", "S40", "reproduce", "train", "A million steps without an error: votes, red flags, a margin from the forecast."),

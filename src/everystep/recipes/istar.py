@@ -65,7 +65,7 @@ class Config:
     """Episodes of a clumsy demonstrator that the agent imitates first."""
     clumsiness: float = 0.4
     """Share of the demonstrator's actions that are wrong."""
-    warm_updates: int = 200
+    warm_updates: int = 300
     """Updates of the imitation."""
     steps: int = 12000
     """Environment steps of each arm."""
