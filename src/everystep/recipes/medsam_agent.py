@@ -11,7 +11,8 @@ shows, advantages scaled to equal RMS in all arms. Left out: images for the mode
 
     everystep reproduce medsam_agent
 
-All arms of a seed have the same warm start, tasks and number of episodes. Measured: docs/recipes/medsam_agent.md.
+All arms of a seed have the same warm start, tasks and number of episodes. Measured (docs/recipes/medsam_agent.md, 5 paired seeds, 8.4 core minutes): against the outcome alone the full
+score takes 0.72 turns fewer and overshoots in 6 % of the sessions instead of 17 %; the final IoU is not better (-0.013 [-0.036, +0.010]), on new structures worse.
 """
 
 from __future__ import annotations
