@@ -16,7 +16,7 @@ from everystep.core.records import Trajectory
 
 def shortest(trajectories: Iterable[Trajectory], *, percentile: float = 20.0) -> list[Trajectory]:
     """Return of each task's trajectories those that are at most as long as the ``percentile`` (0 to 100, linear) of their lengths, in order."""
-    if not 0 <= percentile <= 100:  # noqa: PLR2004
+    if not 0 <= percentile <= 100:
         raise ConfigError(f"percentile is {percentile!r}; it must be from 0 to 100.")
     given = list(trajectories)
     lengths: dict[str, list[int]] = {}
