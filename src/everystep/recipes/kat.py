@@ -272,7 +272,7 @@ def written(trajectory: Trajectory) -> int:
     return sum(span.end - span.start for span in spans if span.kind is SpanKind.SAMPLED)
 
 
-def tested(config: Config, student: Student, always: str) -> dict[str, float]:
+def measured(config: Config, student: Student, always: str) -> dict[str, float]:
     """Return accuracy and tokens, and how often the mode was the better one for this very model (off where both do as well).
 
     ``area`` is the accuracy times the share of tokens saved against right answers that all think.
@@ -311,7 +311,7 @@ def mode_trial(config: Config, arm: Arm, seed: int, rate: float) -> dict[str, fl
     if arm.trained:
         reinforce(config, arm, student, rate)
     cost = student.ledger
-    return tested(config, student, arm.always) | {
+    return measured(config, student, arm.always) | {
         "episodes": float(cost.episodes),
         "sampled": float(cost.sampled_tokens),
         "updates": float(cost.updates),
