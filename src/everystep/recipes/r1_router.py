@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 
 import numpy as np
@@ -42,7 +42,7 @@ from everystep.run.folder import RunFolder
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Limits, jobs_of, rollout, seed_of
 from everystep.verify.overlap import tf_idf
-from everystep.verify.routing import answer_reward, labelled, routing_reward
+from everystep.verify.routing import labelled, turn_reward
 
 WARM = 1 << 20
 """The number of the first task of the warm start."""
@@ -50,8 +50,14 @@ ROUNDS = 3
 """Most retrievals, as published: with fewer hops the chain has a turn that asks for none."""
 LOSS = Loss(policy="ppo", aggregate="token")
 CLONE = Loss(policy="reinforce", aggregate="token")
-LIKE = tf_idf(f"{entity} {name}" for name, one in RELATIONS.items() for entity in ENTITIES[one.subject])
-"""How alike two sub-questions are: by their words, rare ones more."""
+step_reward = partial(
+    turn_reward,
+    stores=STORES,
+    similarity=tf_idf(
+        f"{entity} {name}" for name, one in RELATIONS.items() for entity in ENTITIES[one.subject]
+    ),
+)
+"""The published reward of a turn, given the one that would have been right; sub-questions are alike by their words, rare ones more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,8 @@ class Config:
     """Questions an iteration."""
     group_size: int = 8
     """Samples of a question, or of a step's prompt."""
+    static_updates: int = 200
+    """Updates of the arm that retrieves from all stores at once: it only learns to read."""
     test_tasks: int = 200
     """Held-out questions."""
     sweep: bool = False
@@ -100,7 +108,7 @@ class Arm:
 
 ARMS: Mapping[str, Arm] = {
     "start": Arm(how="nothing"),
-    "static retrieval": Arm(how="clone", static=True),
+    "static retrieval": Arm(how="static", rate=5e-3, static=True),
     "SFT": Arm(how="clone"),
     "GRPO": Arm(how="outcome"),
     "GRPO, rewards summed": Arm(how="summed"),
@@ -114,24 +122,6 @@ ARMS: Mapping[str, Arm] = {
 def world_of(config: Config, *, static: bool = False) -> TriKB:
     """Return the world: small bases, one passage a retrieval, so that a tiny model can read."""
     return TriKB(people=6, cities=5, hops=config.hops, rounds=ROUNDS, top=1, width=1, static=static)
-
-
-# --- the rewards ------------------------------------------------------------------------------------
-
-
-def step_reward(text: str, reference: str) -> float:
-    """Return the published reward of a turn, given the turn that would have been right.
-
-    >>> step_reward("ask: ada home from: text", "ask: ada home from: text"), step_reward("answer: oslo", "answer: lima")
-    (1.0, 0.0)
-    """
-    right = labelled(reference, ("ask", "from"))
-    if right is not None:
-        question, store = right
-        return routing_reward(
-            text, question, store, stores=STORES, similarity=LIKE, fields=labelled, names=("ask", "from"), also=()
-        )  # fmt: skip
-    return answer_reward(text, labelled(reference, ("answer",)) or (), fields=labelled, also=())
 
 
 # --- the warm start ---------------------------------------------------------------------------------
@@ -199,6 +189,14 @@ def clone(student: Student, tasks: Sequence[Task], config: Config, rate: float, 
     return config.group_size * sum(1 + 2 * one + (one < ROUNDS) for one in hops)
 
 
+def static(student: Student, tasks: Sequence[Task], config: Config, rate: float, rms: float | None) -> int:  # noqa: ARG001
+    """Imitate the answers to the questions of the warm start from the passages of all stores, all updates in one go."""
+    pool = [student.world.task("train", WARM + index) for index in range(config.demonstrations)]
+    samples = [supervised_sample(one) for one in student.demonstrate(pool)]
+    student.imitate(samples, updates=config.static_updates, batch=32, learning_rate=rate)
+    return config.budget
+
+
 def outcome(student: Student, tasks: Sequence[Task], config: Config, rate: float, rms: float | None) -> int:
     """GRPO: whole episodes, the recall of the final answer."""
     made = student.attempt(tasks, group_size=config.group_size)
@@ -263,6 +261,7 @@ def _by_prompt(
 
 
 HOW: Mapping[str, Callable[[Student, Sequence[Task], Config, float, float | None], int]] = {
+    "static": static,
     "clone": clone,
     "outcome": outcome,
     "summed": summed,
@@ -336,7 +335,11 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
     seeds = range(config.seed, config.seed + config.seeds)
     best = {name: arm.rate for name, arm in ARMS.items()}
     if config.sweep:
-        trials = {name: rated(name) for name, arm in ARMS.items() if arm.how != "nothing" and arm.rms is None}
+        trials = {
+            name: rated(name)
+            for name, arm in ARMS.items()
+            if arm.how not in ("nothing", "static") and arm.rms is None
+        }
         other = [seeds.stop, seeds.stop + 1]
         best |= tune(
             trials, rates=config.rates, seeds=other, by="recall", folder=folder.path, loggers=loggers

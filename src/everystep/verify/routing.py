@@ -102,3 +102,28 @@ def answer_reward(
     recall = best_overlap(read[-1], references).recall
     partial = len(references) == 1 and len(references[0].split()) > SHORT
     return recall if partial else float(recall == 1.0)
+
+
+def turn_reward(
+    text: str,
+    reference: str,
+    *,
+    stores: Collection[str],
+    similarity: Similarity,
+    names: tuple[str, str] = ("ask", "from"),
+    answer: str = "answer",
+) -> float:
+    """Return the reward of a turn in labels, given the turn that would have been right, which says what kind of turn it is.
+
+    >>> rules = {"stores": ("text", "table"), "similarity": lambda one, other: 1.0}
+    >>> turn_reward("ask: ada home from: table", "ask: ada home from: text", **rules), turn_reward("answer: oslo", "answer: lima", **rules)
+    (0.5, 0.0)
+    """
+    right = labelled(reference, names)
+    if right is None:
+        wanted = labelled(reference, (answer,)) or ()
+        return answer_reward(text, wanted, fields=labelled, name=answer, also=())
+    question, store = right
+    return routing_reward(
+        text, question, store, stores=stores, similarity=similarity, fields=labelled, names=names, also=()
+    )
