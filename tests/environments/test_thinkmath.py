@@ -59,8 +59,8 @@ def test_the_answer_is_right_only_in_the_form_of_its_mode() -> None:
 
 def test_lengths_are_those_that_were_asked_for() -> None:
     steps = [int(WORLD.task("train", index).tags["steps"]) for index in range(400)]
-    assert set(steps) == {1, 2, 5, 6, 7, 8}
-    assert 0.42 < sum(one > 2 for one in steps) / len(steps) < 0.58
+    assert set(steps) == {*range(1, WORLD.easy + 1), *range(WORLD.low, WORLD.high + 1)}
+    assert WORLD.hard - 0.08 < sum(one > WORLD.easy for one in steps) / len(steps) < WORLD.hard + 0.08
 
 
 def test_a_forced_task_shows_the_same_and_takes_one_mode_only() -> None:
