@@ -59,9 +59,13 @@ class Config:
     demonstrations: int = 4000
     """Answers of each stage of the warm start."""
     rule_updates: int = 600
-    """Updates on answers that follow the rule."""
-    habit_updates: int = 200
-    """Updates on answers that mostly repeat what stands."""
+    """Updates on answers that follow the rule, a part; there are up to four parts, until revising brings ``knows``."""
+    knows: float = 0.9
+    """Quality after the last revision from which on a model counts as knowing the rule."""
+    habit_updates: int = 100
+    """Updates on answers that mostly repeat what stands, a part; there are up to eight parts, until revising brings no more than ``stuck``."""
+    stuck: float = 0.35
+    """Quality after the last revision up to which a model counts as repeating itself."""
     follow: float = 0.3
     """Share of the values that still follow the rule there."""
     iterations: int = 100
@@ -136,9 +140,15 @@ def warm(config: Config, seed: int) -> Student:
     student = Student.begin(
         world, texts_of(stages[0] + stages[1]), size=config.size, seed=seed, max_tokens=config.values + 2
     )
-    for shown, updates in zip(stages, (config.rule_updates, config.habit_updates), strict=True):
-        samples = [supervised_sample(one) for one in student.written(shown)]
-        student.imitate(samples, updates=updates, batch=32)
+    rule, habit = ([supervised_sample(one) for one in student.written(shown)] for shown in stages)
+    for _ in range(4):
+        student.imitate(rule, updates=config.rule_updates, batch=32)
+        if qualities(student, config)[-1] >= config.knows:
+            break
+    for _ in range(8):
+        student.imitate(habit, updates=config.habit_updates, batch=32, learning_rate=1e-3)
+        if qualities(student, config)[-1] <= config.stuck:
+            break
     return student
 
 

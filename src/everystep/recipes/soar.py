@@ -59,8 +59,10 @@ class Config:
     """Size of the student."""
     demonstrations: int = 4000
     """Problems of the warm start, of each kind."""
-    rule_updates: int = 1000
-    """Updates on right answers: what the student knows."""
+    rule_updates: int = 800
+    """Updates on right answers, a part; there are up to four parts, until ``knows`` of the hard training half come right."""
+    knows: float = 0.9
+    """Greedy accuracy from which on a student counts as knowing the operators."""
     habit_updates: int = 200
     """Updates on answers that take every operator for a plus: what it mostly does."""
     right: float = 0.15
@@ -124,13 +126,20 @@ def warm(config: Config, seed: int) -> Student:
         world_of(config, rng.randint(1, config.places), config.known) for _ in range(config.demonstrations)
     ]
     tasks = [one.task("train", first + number) for number, one in enumerate(worlds)]
-    for right, updates in ((1.0, config.rule_updates), (config.right, config.habit_updates)):
-        texts = [hasty(task, one, right=right, rng=rng) for task, one in zip(tasks, worlds, strict=True)]
-        shown = student.written(answered(student.hosts, tasks, texts, name="demo"))
-        rate = 4e-3 if right == 1.0 else 3e-3
-        student.imitate(
-            [supervised_sample(one) for one in shown], updates=updates, batch=32, learning_rate=rate
-        )
+    texts = [
+        [hasty(task, one, right=right, rng=rng) for task, one in zip(tasks, worlds, strict=True)]
+        for right in (1.0, config.right)
+    ]
+    rule, habit = (
+        [supervised_sample(one) for one in student.written(answered(student.hosts, tasks, some, name="demo"))]
+        for some in texts
+    )
+    hard = [world.task("train", index) for index in range(config.hard_train)]
+    for _ in range(4):
+        student.imitate(rule, updates=config.rule_updates, batch=32)
+        if student.test(hard)[0]["success"] >= config.knows:
+            break
+    student.imitate(habit, updates=config.habit_updates, batch=32, learning_rate=3e-3)
     return student
 
 
