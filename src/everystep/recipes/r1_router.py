@@ -88,7 +88,7 @@ class Config:
     """Held-out questions."""
     sweep: bool = False
     """Take each arm's best of ``rates`` on two other seeds, with half of the budget, instead of the rates found so before."""
-    rates: tuple[float, ...] = (1.5e-4, 4e-4, 1e-3)
+    rates: tuple[float, ...] = (4e-4, 1e-3, 2.5e-3)
     """Rates that are swept then."""
     seeds: int = 5
     """Paired seeds."""
