@@ -11,7 +11,7 @@ bonus at their old root mean square, no KL.
 
     everystep reproduce exit
 
-All arms have the same warm start, attempts (each is one answer) and updates. Measured: docs/recipes/exit.md.
+All arms have the same warm start, attempts (each is one answer) and updates. Not measured yet.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Left out: the invalid-action penalty (nothing invalid can be chosen), the visual
     everystep reproduce istar --sweep
 
 Arms: grpo; gigpo (exactly grpo here); merged (the step scores summed into the outcome, then grpo); token (a token for a step, as PRIME; an
-action is a word and its end); istar; istar at equal RMS (advantages as large as GRPO's of the same episodes). Measured: docs/recipes/istar.md.
+action is a word and its end); istar; istar at equal RMS (advantages as large as GRPO's of the same episodes). Not measured yet.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Left out: the solver-thinker-critic loop (the oracle writes the thinking), the u
 
     everystep reproduce kat
 
-Every arm of a seed begins at the same cold start and sees the same tasks, as many attempts at each, and as many updates. Measured: docs/recipes/kat.md.
+Every arm of a seed begins at the same cold start and sees the same tasks, as many attempts at each, and as many updates. Not measured yet.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ are not its own but those that the world lists. Without reflection text the thou
 
     everystep reproduce s3c_math
 
-Arms have as many solutions, updates and rows an update. Not measured yet: docs/recipes/s3c_math.md.
+Arms have as many solutions, updates and rows an update. Not measured yet.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ tested, not a fresh one on the promoted questions.
     everystep reproduce soar
 
 All arms have the same updates and attempts, inner loops included: a grounded teacher pays for every student that it throws away.
-Measured: docs/recipes/soar.md.
+Not measured yet.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ cut off teaches the estimator nothing; in KeyDoor the deadline is a rule of the 
     everystep reproduce spa_rl --world toolchain        ToolChain: an answer half-way earns a part
 
 Arms, at equal environment steps, exploring included: terminal, uniform (the outcome in equal parts), terminal with grounding, spa without
-grounding, spa. Measured: docs/recipes/spa_rl.md.
+grounding, spa. Not measured yet.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ uses SPORT's data without preferences: what is left between these two arms is th
 
     everystep reproduce sport
 
-Measured: docs/recipes/sport.md.
+Not measured yet.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ models (the agent is the oracle with random moves, the teacher the oracle); ``da
 
     everystep reproduce step
 
-Arms have as many trajectories (but the half), updates and rows an update. Measured: docs/recipes/step.md.
+Arms have as many trajectories (but the half), updates and rows an update. Not measured yet.
 """
 
 from __future__ import annotations
