@@ -70,11 +70,14 @@ class Config:
     """Candidates of a state, or chains of a task."""
     wrong: float = 0.1
     """How often a verifier errs."""
-    rate_steps: float = 1e-3
+    rate_steps: float = 3e-4
     """Learning rate of DPO on steps."""
-    rate_chains: float = 1e-3
+    rate_chains: float = 1e-4
     """Learning rate of DPO on whole chains."""
-    rate_imitation: float = 1e-3
+    rate_best: float = 3e-4
+    """Learning rate of the imitation of the best of n."""
+    rate_chosen: float = 1e-3
+    """Learning rate of the imitation of chosen steps."""
     minibatches: int = 12
     """Updates of a round."""
     test_tasks: int = 150
@@ -198,7 +201,7 @@ def best_of_n(config: Config, student: Student, number: int, seed: int) -> tuple
     for group in chains_of(config, student, number, seed):
         good = [one for one, said in zip(group, judged_good(config, seed, group), strict=True) if said]
         kept += good[:1]
-    imitate(config, student, [supervised_sample(one) for one in kept])
+    imitate(config, student, [supervised_sample(one) for one in kept], config.rate_best)
     return len(kept), sum(one.success is True for one in kept)
 
 
@@ -259,7 +262,7 @@ def chosen_imitated(config: Config, student: Student, number: int, seed: int) ->
     """Imitate the chains of chosen steps: SPORT's data without its preferences."""
     found, _ = sampled_steps(config, student, number, seed)
     chains = [one.trajectory for one in found if one.trajectory.steps]
-    imitate(config, student, [supervised_sample(one) for one in chains])
+    imitate(config, student, [supervised_sample(one) for one in chains], config.rate_chosen)
     return len(chains), sum(one.success is True for one in chains)
 
 
@@ -275,9 +278,9 @@ def prefer(config: Config, student: Student, rows: Sequence[Sample], rate: float
         student.fit(told, DPO, learning_rate=rate, minibatches=config.minibatches)
 
 
-def imitate(config: Config, student: Student, rows: Sequence[Sample]) -> None:
+def imitate(config: Config, student: Student, rows: Sequence[Sample], rate: float) -> None:
     """Tune on chains by cross-entropy."""
-    student.fit(rows, IMITATION, learning_rate=config.rate_imitation, minibatches=config.minibatches)
+    student.fit(rows, IMITATION, learning_rate=rate, minibatches=config.minibatches)
 
 
 ARMS: Mapping[str, Round] = {
@@ -288,9 +291,16 @@ ARMS: Mapping[str, Round] = {
 }
 
 
-def trained(config: Config, arm: Round, seed: int) -> dict[str, float]:
-    """Run the rounds of one arm; return its numbers."""
+def in_one_round(config: Config) -> Config:
+    """Return the same amount of work in one round."""
+    executed, minibatches = config.rounds * config.executed, config.rounds * config.minibatches
+    return replace(config, rounds=1, executed=executed, minibatches=minibatches)
+
+
+def trained(config: Config, arm: Round, seed: int, *, once: bool = False) -> dict[str, float]:
+    """Run the rounds of one arm, or all of its work in one; return its numbers."""
     student = warm(config, seed).copy()
+    config = in_one_round(config) if once else config
     tasks = [student.world.task("test", n) for n in range(config.test_tasks)]
     before = tested(student, tasks)
     labels = right = 0
@@ -323,10 +333,7 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
         return lambda seed: trained(config, arm, seed)
 
     arms = {name: trial_of(arm) for name, arm in ARMS.items()}
-    arms["SPORT, one round"] = lambda seed: trained(
-        replace(config, rounds=1, executed=config.rounds * config.executed, minibatches=config.rounds * config.minibatches),
-        sport, seed,
-    )  # fmt: skip
+    arms["SPORT, one round"] = lambda seed: trained(config, sport, seed, once=True)
     seeds = range(config.seed, config.seed + config.seeds)
     result = study(arms, seeds=seeds, baseline="best of n, imitated", folder=folder.path, loggers=loggers)
     keys = ("success", "tool_choice", "labels_right")
