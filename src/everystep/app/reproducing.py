@@ -12,13 +12,13 @@ from typing import Any, Generic, TypeVar
 import tyro
 
 from everystep import __version__
-from everystep.app.flags import parse
+from everystep.app.flags import checked, parse
 from everystep.app.training import _free
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger
 from everystep.evaluate.study import REPORT
 from everystep.recipes.catalog import RECIPES, recipe
-from everystep.run.folder import RunFolder, create
+from everystep.run.folder import CONFIG, STUDY, RunFolder, create
 
 C = TypeVar("C")
 
@@ -77,13 +77,22 @@ def reproduce(words: Sequence[str]) -> int:
     folder = create(
         asked.output.out or _free(Path("runs"), name),
         recipe=name,
+        kind=STUDY,
         options=asdict(asked.config),
         version=__version__,
     )
-    return run_study(name, asked.config, folder, quiet=asked.output.quiet)
+    return _run(name, asked.config, folder, quiet=asked.output.quiet)
 
 
-def run_study(name: str, config: Any, folder: RunFolder, *, quiet: bool) -> int:
+def resume_study(folder: RunFolder, *, quiet: bool) -> int:
+    """Go on with a study; trials that were finished are not run again."""
+    stored = folder.config_of(STUDY)
+    name = stored["recipe"]
+    config = checked(recipe(name).Config, stored["options"], source=str(folder.path / CONFIG))
+    return _run(name, config, folder, quiet=quiet)
+
+
+def _run(name: str, config: Any, folder: RunFolder, *, quiet: bool) -> int:
     """Run or go on with a study and print its table."""
     loggers: list[Logger] = [] if quiet else [Trials()]
     try:

@@ -21,7 +21,7 @@ from everystep.app.run_view import JsonView, QuietView, RunView, ToldJournal
 from everystep.core.errors import ConfigError, EverystepError, StoreError
 from everystep.core.records import End
 from everystep.core.trace import Kind
-from everystep.run.folder import CONFIG, RUN, TRAIN, RunFolder, create, open_run, write_json
+from everystep.run.folder import CONFIG, RUN, STUDY, TRAIN, RunFolder, create, open_run, write_json
 from everystep.run.fork import fork_run
 from everystep.run.journal import Journal, repair
 from everystep.run.loop import Runner
@@ -213,16 +213,22 @@ class Resume:
 
 
 def resume(words: Sequence[str]) -> int:
-    """Go on with a run of either kind."""
+    """Go on with a run of a task, a training or a study."""
     asked = parse(Resume, words, command="resume")
     folder = open_run(asked.run)
     changes = {name: getattr(asked, name) for name in ("budget", "max_steps", "in_doubt", "approve", "wait")}
     changes = {name: value for name, value in changes.items() if value is not None}
-    if folder.config()["kind"] == TRAIN:
-        if changes:
-            raise ConfigError(
-                f"--{next(iter(changes)).replace('_', '-')} is for runs of a task, and {str(asked.run)!r} is a training."
-            )
+    kind = folder.config()["kind"]
+    if changes and kind in (TRAIN, STUDY):
+        what = "training" if kind == TRAIN else kind
+        raise ConfigError(
+            f"--{next(iter(changes)).replace('_', '-')} is for runs of a task, and {str(asked.run)!r} is a {what}."
+        )
+    if kind == STUDY:
+        from everystep.app.reproducing import resume_study
+
+        return resume_study(folder, quiet=asked.quiet)
+    if kind == TRAIN:
         from everystep.app.training import Output as TrainingOutput
         from everystep.app.training import resume_training
 

@@ -25,8 +25,9 @@ STATE = "state.json"
 TRAIN = "train"
 RUN = "run"
 IMPORT = "import"
-KINDS = (TRAIN, RUN, IMPORT)
-"""What a folder can hold: a training with a recipe, the run of a task, or traces that another tool wrote."""
+STUDY = "study"
+KINDS = (TRAIN, RUN, IMPORT, STUDY)
+"""What a folder can hold: a training or a study with a recipe, the run of a task, or traces that another tool wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class RunFolder:
         return self.path / MODEL
 
     def config(self) -> dict[str, Any]:
-        """Return the stored config: ``kind``, ``version``, ``options``, and the ``recipe`` of a training."""
+        """Return the stored config: ``kind``, ``version``, ``options``, and the ``recipe`` of a training or a study."""
         config = {"kind": TRAIN, **read_json(self.path / CONFIG)}
         named = config["kind"] in (RUN, IMPORT) or isinstance(config.get("recipe"), str)
         if config["kind"] not in KINDS or not named or not isinstance(config.get("options"), dict):
@@ -64,7 +65,7 @@ class RunFolder:
         """Return the stored config of a run of this kind; ``ConfigError`` for one of another kind."""
         config = self.config()
         if config["kind"] != kind:
-            what = {TRAIN: "a training", RUN: "the run of a task", IMPORT: "an import"}
+            what = {TRAIN: "a training", RUN: "the run of a task", IMPORT: "an import", STUDY: "a study"}
             raise ConfigError(f"{str(self.path)!r} is {what[config['kind']]}; expected {what[kind]}.")
         return config
 
@@ -105,7 +106,7 @@ def create(
     kind: str = RUN,
     **more: Any,
 ) -> RunFolder:
-    """Make the folder of a new run, a training where a recipe is named and else of ``kind``; one that holds a run already is never overwritten.
+    """Make the folder of a new run, of ``kind`` or a training where a recipe is named; one that holds a run already is never overwritten.
 
     ``more`` is stored beside the options.
     """
@@ -117,7 +118,9 @@ def create(
         path.mkdir(parents=True, exist_ok=True)
         if recipe is not None:
             (path / CHECKPOINTS).mkdir(exist_ok=True)
-        what = {"kind": kind} if recipe is None else {"recipe": recipe}
+        what = (
+            {"kind": kind} if recipe is None else {"kind": TRAIN if kind == RUN else kind, "recipe": recipe}
+        )
         write_json(path / CONFIG, {**what, "version": version, "options": dict(options), **more})
     except OSError as error:
         raise StoreError(
