@@ -11,7 +11,8 @@ models (the agent is the oracle with random moves, the teacher the oracle); ``da
 
     everystep reproduce step
 
-Arms have as many trajectories (but the half), updates and rows an update. Not measured yet.
+Arms have as many trajectories (but the half), updates and rows an update. Measured (docs/recipes/step.md, five seeds): recovery after a forced mistake +0.28
+[+0.15, +0.37] over golden trajectories; without the mask the mistakes are learned too. Success from the start is no better, and half of the data is worse.
 """
 
 from __future__ import annotations
