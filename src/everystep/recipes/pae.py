@@ -42,9 +42,9 @@ class Config:
     """Apps of ScreenGrid."""
     size: str = "0.05M"
     """Size of the model."""
-    demonstrations: int = 200
+    demonstrations: int = 100
     """Demonstrations that the agent imitates first."""
-    warm_updates: int = 200
+    warm_updates: int = 150
     """Updates of the warm start."""
     goals: int = 400
     """Goals that an arm gets to try."""
@@ -52,7 +52,7 @@ class Config:
     """Rounds of trying and imitating."""
     attempts: int = 256
     """Goals that are tried in a round."""
-    updates: int = 60
+    updates: int = 80
     """Updates of imitation a round."""
     learning_rate: float = 2e-3
     """Peak rate of each round's imitation."""
