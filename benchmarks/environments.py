@@ -14,6 +14,7 @@ WORLDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("boxoban", {}),
     ("hanoi", {}),
     ("keydoor", {}),
+    ("screengrid", {}),
     ("stepmath", {"mode": "choose"}),
     ("toolchain", {}),
 )

@@ -57,6 +57,11 @@ WORLDS = (
     "screens",
     "intercode_sql",
     "boxoban",
+    "screengrid",
+    "trikb",
+    "thinkmath",
+    "modchain",
+    "revise",
 )
 
 SCHEMA: dict[str, Json] = {

@@ -96,7 +96,9 @@ def environments(words: Sequence[str]) -> int:
     environment = chosen.make()
     task = chosen.task("train", 0)
     observation = environment.reset(task)
-    console.print(f"[bold]task[/bold] {task.id}: {task.instruction}", highlight=False)
+    console.print(
+        f"[bold]task[/bold] {escape(task.id)}: {escape(task.instruction)}", highlight=False, emoji=False
+    )
     console.print(observation.text, markup=False, highlight=False)
     if observation.admissible is not None:
         console.print(f"admissible: {', '.join(observation.admissible)}", markup=False, highlight=False)
