@@ -66,6 +66,22 @@ def test_ppo_stops_the_gradient_of_clipped_tokens_only() -> None:
     assert (new.grad != 0).tolist() == [False, True, False, True]
 
 
+def test_preserved_gradients_of_clipped_tokens_are_shares_of_the_bound() -> None:
+    """Ratios 1.5 and 0.6 with the sign that is clipped, and 1.1 and 0.6 with one that is not."""
+    advantage = torch.tensor([2.0, -2.0, 2.0, 2.0])
+    start = torch.tensor([1.5, 0.6, 1.1, 0.6]).log() - 1.0
+    plain, kept = (start.clone().requires_grad_() for _ in range(2))
+    usual = policy_terms(plain, OLD, advantage, Loss(clip_high=0.28))
+    terms = policy_terms(kept, OLD, advantage, Loss(clip_high=0.28, keep_above=0.5, keep_below=0.25))
+    torch.testing.assert_close(terms.loss, usual.loss)
+    usual.loss.sum().backward()
+    terms.loss.sum().backward()
+    assert plain.grad is not None
+    assert kept.grad is not None
+    assert plain.grad.tolist() == pytest.approx([0.0, 0.0, -2.2, -1.2])
+    assert kept.grad.tolist() == pytest.approx([-0.5 * 1.28 * 2.0, 0.25 * 0.8 * 2.0, -2.2, -1.2])
+
+
 def test_cispo_keeps_the_gradient_of_clipped_tokens() -> None:
     new = NEW.clone().requires_grad_()
     policy_terms(new, OLD, ADVANTAGE, Loss(policy="cispo", clip_low=1.0, clip_high=0.2)).loss.sum().backward()
@@ -100,6 +116,8 @@ def test_extreme_ratios_stay_finite() -> None:
         (Loss(kl_coefficient=0.1), "estimator"),
         (Loss(policy="cispo", dual_clip=3.0), "dual_clip"),
         (Loss(dual_clip=0.5), "dual_clip"),
+        (Loss(policy="cispo", keep_above=0.5), "keep_above"),
+        (Loss(keep_below=-0.5), "keep_below"),
         (Loss(clip_low=1.5), "clip_low"),
         (Loss(constant=3.0), "constant"),
         (Loss(aggregate="constant", constant=0.0), "constant"),

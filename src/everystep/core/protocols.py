@@ -444,7 +444,7 @@ class Loss:
 
     ``policy``: ``ppo`` (clipped ratio, with dual clip when ``dual_clip`` > 0), ``cispo``,
     ``gspo`` (one ratio a sample), ``step`` (one ratio a step), ``importance`` (unclipped) or ``reinforce`` (no ratio). ``clip_low`` and ``clip_high`` bound the ratio to
-    ``[1 - clip_low, 1 + clip_high]``. ``aggregate``: ``rollout`` (mean over the tokens of a rollout,
+    ``[1 - clip_low, 1 + clip_high]``; where ``ppo`` clips, ``keep_above`` and ``keep_below`` are the shares of the bound's gradient that are kept. ``aggregate``: ``rollout`` (mean over the tokens of a rollout,
     then over rollouts), ``token`` (mean over all tokens of the batch), ``sum`` (per rollout sum, mean over rollouts),
     ``constant`` (sum divided by ``constant``). ``kl``: ``none``, ``k1``, ``k2``, ``k3`` (low variance) against
     ``reference_logprobs`` with weight ``kl_coefficient``. ``entropy`` adds an entropy bonus.
@@ -459,6 +459,8 @@ class Loss:
     clip_low: float = 0.2
     clip_high: float = 0.2
     dual_clip: float = 0.0
+    keep_above: float = 0.0
+    keep_below: float = 0.0
     aggregate: str = "rollout"
     constant: float = 1.0
     kl: str = "none"

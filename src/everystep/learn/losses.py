@@ -51,6 +51,12 @@ def check_loss(loss: Loss) -> None:
         raise ConfigError(
             f"dual_clip={loss.dual_clip!r} with policy={loss.policy!r}: it must be above 1 and needs ppo, gspo or step."
         )
+    keeps = loss.keep_above or loss.keep_below
+    if min(loss.keep_above, loss.keep_below) < 0 or (keeps and loss.policy not in ("ppo", "gspo", "step")):
+        raise ConfigError(
+            f"keep_above={loss.keep_above!r}, keep_below={loss.keep_below!r} with policy={loss.policy!r}: "
+            "they must be 0 or more and need ppo, gspo or step."
+        )
     if (loss.kl == "none") != (loss.kl_coefficient == 0):
         raise ConfigError(
             f"kl={loss.kl!r} with kl_coefficient={loss.kl_coefficient!r}: name an estimator and give it a weight, or neither."
@@ -100,7 +106,8 @@ def policy_terms(
     """Return the policy loss of each token.
 
     ``ppo`` (Schulman et al. 2017, eq. 7): ``max(-A r, -A clip(r))``; where ``A < 0`` at most ``-dual_clip A``
-    (Ye et al. 2020, dual clip). ``cispo`` (MiniMax 2025): ``-sg(clip(r)) A log p``. ``gspo`` and ``step`` use one
+    (Ye et al. 2020, dual clip). With ``keep_above`` or ``keep_below`` a clipped token keeps that share of the gradient that it has at the bound,
+    ``-b clip(r) A`` times that of ``log p``, its loss being the same (gradient-preserving clipping, Su et al. 2025, arXiv:2508.07629; Step-GUI). ``cispo`` (MiniMax 2025): ``-sg(clip(r)) A log p``. ``gspo`` and ``step`` use one
     ratio a segment, the geometric mean of its tokens' ratios, with the gradient of each token's own
     log-probability (GSPO-token, Zheng et al. 2025, eq. 14), so that credit may differ inside a segment. ``importance``: ``-A r``.
     ``reinforce``: ``-A log p``. ``segment`` numbers the segment of each token, ``segments`` counts them.
@@ -124,6 +131,10 @@ def policy_terms(
         )
     free, bound = -advantage * ratio, -advantage * clip
     value, clipped, dual = torch.maximum(free, bound), (bound > free).detach(), no
+    if loss.keep_above or loss.keep_below:
+        share = torch.where(ratio > clip, loss.keep_above, loss.keep_below).detach()
+        kept = share * bound.detach() * log_ratio
+        value = torch.where(clipped, value + kept - kept.detach(), value)
     if loss.dual_clip:
         limit = -loss.dual_clip * advantage
         dual = ((advantage < 0) & (value > limit)).detach()
