@@ -14,7 +14,8 @@ Left out: the invalid-action penalty (nothing invalid can be chosen), the visual
     everystep reproduce istar --sweep
 
 Arms: grpo; gigpo (exactly grpo here); merged (the step scores summed into the outcome, then grpo); token (a token for a step, as PRIME; an
-action is a word and its end); istar; istar at equal RMS (advantages as large as GRPO's of the same episodes). Not measured yet.
+action is a word and its end); istar; istar at equal RMS (advantages as large as GRPO's of the same episodes). Measured
+(docs/recipes/istar.md, five seeds): the scores know a good step from a bad one (61 % of pairs), but the policy ends no better than GRPO's.
 """
 
 from __future__ import annotations
@@ -123,7 +124,10 @@ ARMS: Mapping[str, Arm] = {
 RELEASED: Mapping[str, Arm] = {
     "istar, released": Arm(credit="istar", variant="released", scores="step", length="steps", updated=False)
 }
-RATES: Mapping[str, float] = dict.fromkeys((*ARMS, *RELEASED), 2e-3)
+RATES: Mapping[str, float] = dict.fromkeys((*ARMS, *RELEASED), 4e-3) | dict.fromkeys(
+    ("grpo", "gigpo", "merged"), 2e-3
+)
+"""Learning rates that a sweep chose."""
 
 LOSS = Loss(policy="ppo", aggregate="token", entropy=0.01)
 SCORE = "implicit"
