@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError
+from everystep.core.protocols import Element, ScreenView
 from everystep.credit.gestures import (
     Pointed,
     box_reward,
@@ -16,6 +17,7 @@ from everystep.credit.gestures import (
     hit,
     overlap,
     point_reward,
+    pointed,
     smooth,
     way_reward,
 )
@@ -89,3 +91,21 @@ def test_boxes_and_ways() -> None:
 def test_a_tolerance_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="tolerance"):
         point_reward((0, 0), (0, 0), (0, 1))
+
+
+def test_actions_become_gestures_on_the_screen_they_are_done_on() -> None:
+    elements = (
+        Element(id="tap milk", kind="row", text="milk", box=(100, 100, 200, 140)),
+        Element(id="type ann", kind="key", text="ann"),
+        Element(id="back", kind="back", text="back"),
+    )
+    view = ScreenView(app="shop", page="main", elements=elements)
+    milk = pointed("tap milk", view)
+    assert milk == Pointed(kind="click", point=(150, 120), box=(100, 100, 200, 140))
+    assert pointed("type ann", view) == Pointed(kind="key", text="ann")
+    assert pointed(" back ", view) == Pointed(kind="back")
+    assert pointed("tap tea", view) is None
+    near = pointed("click 101 139", view)
+    assert near is not None
+    assert hit(near, milk) == 1.0
+    assert hit(pointed("back", view), milk) == 0.0

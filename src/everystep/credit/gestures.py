@@ -8,12 +8,16 @@ boxes (left, top, right, bottom) are in one unit, and ``size`` is the width and 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from everystep.core.errors import ConfigError
+from everystep.core.protocols import ScreenView
 from everystep.credit.overlap import character_bleu
 
 Box = tuple[float, float, float, float]
+
+_CLICK = re.compile(r"click (\d{1,4}) (\d{1,4})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,28 @@ class Pointed:
     box: Box | None = None
     way: tuple[float, float] | None = None
     text: str | None = None
+
+
+def pointed(action: str, view: ScreenView) -> Pointed | None:
+    """Return the gesture that an action is on a screen: ``click X Y``, or the id of an element; ``None`` where there is no such element.
+
+    Elements are clicked in their middle, but keys are typed, lists are scrolled, and ``back`` and ``done`` are kinds alone. A click that meets an
+    element has its box: as a reference it stands for every point in it.
+    """
+    said = action.strip()
+    click = _CLICK.fullmatch(said)
+    if click is not None:
+        point = (float(click[1]), float(click[2]))
+        met = (one.box for one in view.elements if _inside(point, one.box))
+        return Pointed(kind="click", point=point, box=next(met, None))
+    for element in view.elements:
+        if element.id == said:
+            if element.kind in ("back", "done"):
+                return Pointed(kind=element.kind)
+            if element.kind in ("key", "scroll"):
+                return Pointed(kind=element.kind, text=element.text)
+            return Pointed(kind="click", point=_middle(element.box)[:2], box=element.box)
+    return None
 
 
 def point_reward(

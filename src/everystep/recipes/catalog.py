@@ -71,6 +71,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("s3c_math", "S28", "reproduce", "train", "Wrong steps of the model spliced into known solutions, with reflection and improved step; masked or not."),
     ("kat", "S09", "reproduce", "plot", "Think, or answer at once: decision and answer credited apart; distillation with extra heads."),
     ("sport", "S15", "reproduce", "train,credit", "Steps tried from one snapshot, a verifier that sees the results chooses, tuning on its choices."),
+    ("mobile_r1", "S47", "reproduce", "train", "Imitation, rewards for single steps, rewards for whole tasks: the stages at equal environment steps."),
     ("step_gui", "S14", "reproduce", "train", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
