@@ -73,6 +73,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("sport", "S15", "reproduce", "train,credit", "Steps tried from one snapshot, a verifier that sees the results chooses, tuning on its choices."),
     ("mobile_r1", "S47", "reproduce", "train", "Imitation, rewards for single steps, rewards for whole tasks: the stages at equal environment steps."),
     ("step_gui", "S14", "reproduce", "train", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
+    ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
