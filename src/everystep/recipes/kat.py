@@ -12,7 +12,8 @@ Left out: the solver-thinker-critic loop (the oracle writes the thinking), the u
 
     everystep reproduce kat
 
-Every arm of a seed begins at the same cold start and sees the same tasks, as many attempts at each, and as many updates. Not measured yet.
+Every arm of a seed begins at the same cold start and sees the same tasks, as many attempts at each, and as many updates. Measured (docs/recipes/kat.md,
+five seeds): the decision's own reward makes the mode right more often than GRPO, with 11 % fewer tokens at equal accuracy; extra heads do not help the main one.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class Config:
     """Attempts at each task."""
     pool: int = 160
     """Training tasks that the reinforcement goes through again and again."""
-    learning_rate: float = 2e-4
-    """Rate of the reinforcement, where no sweep chooses it."""
+    learning_rate: float = 4e-4
+    """Rate of the reinforcement, where no sweep chooses it: what a sweep chose for most arms."""
     sweep: int = 0
     """Seeds of a sweep of each method's rate, behind those that are reported; 0 sweeps nothing."""
     sweep_iterations: int = 20
