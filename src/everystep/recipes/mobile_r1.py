@@ -65,7 +65,7 @@ class Config:
     """Updates of stage 1."""
     warm_rate: float = 6e-3
     """Peak learning rate of stage 1."""
-    budget: int = 10000
+    budget: int = 8000
     """Environment steps of each arm behind stage 1."""
     tasks: int = 16
     """Tasks that are attempted in a round of stage 3."""
@@ -81,7 +81,7 @@ class Config:
     """Held-out tasks."""
     sweep: bool = True
     """Find each arm's rate on another seed, with half of the budget; else that of its row is taken."""
-    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    rates: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3)
     """Rates that are swept."""
     seeds: int = 5
     """Paired seeds."""
@@ -94,7 +94,7 @@ class Arm:
     """The stages behind the warm start, which share the budget evenly, the rate, whether the judge errs, and the root mean square that advantages are scaled to."""
 
     stages: tuple[str, ...] = ()
-    rate: float = 1e-3
+    rate: float = 5e-4
     noisy: bool = False
     rms: float | None = None
 
