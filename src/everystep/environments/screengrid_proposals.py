@@ -6,7 +6,7 @@ usually has, and often names what is not there; with it, it keeps to what the do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from random import Random
 
@@ -71,6 +71,36 @@ def manual_of(app: str) -> str:
         lines.append(f"names : {' , '.join(made.names)}")
     lines += [f"{CAN}{kind.pattern}" for kind in KINDS[app]]
     return "\n".join(dict.fromkeys(lines))
+
+
+def noted(app: str, seen: Collection[str], kinds: Collection[str] = ()) -> str:
+    """Return the part of an app's document that somebody can have written who saw these screens (observations) and knows that these kinds can be asked for.
+
+    >>> print(noted("shop", ["shop main : fruit , drink"], ["buy"]))
+    shop
+    page main : fruit , drink , search , basket , delivery home store
+    can buy one GOOD
+    """
+    _check(app)
+    told = [one.rpartition(" . ")[2].split() for one in seen]
+    told = [words for words in told if words[:1] == [app]]
+    words = {word for some in told for word in some}
+    titles = {some[1] for some in told if len(some) > 1}
+    names = set(app_of(app).names)
+    asked = {f"{CAN}{kind.pattern}" for kind in KINDS[app] if kind.name in kinds}
+    lines = []
+    for line in manual_of(app).splitlines():
+        if line.startswith("page "):
+            title = line.split()[1]
+            known = title in titles or (title == "NAME" and bool(titles & names))
+        elif line.startswith("names : "):
+            some = [name for name in app_of(app).names if name in words]
+            line, known = f"names : {' , '.join(some)}", bool(some)
+        else:
+            known = not line.startswith(CAN) or line in asked
+        if known:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def proposals(app: str, known: str = "", *, count: int, seed: int) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("kat", "S09", "reproduce", "plot", "Think, or answer at once: decision and answer credited apart; distillation with extra heads."),
     ("sport", "S15", "reproduce", "train,credit", "Steps tried from one snapshot, a verifier that sees the results chooses, tuning on its choices."),
     ("mobile_r1", "S47", "reproduce", "train", "Imitation, rewards for single steps, rewards for whole tasks: the stages at equal environment steps."),
+    ("seagent", "S22", "reproduce", "train", "Own tasks, good steps reinforced, bad ones pushed away, phase by phase; specialists become a generalist."),
     ("step_gui", "S14", "reproduce", "train", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
     ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
 )  # fmt: skip
