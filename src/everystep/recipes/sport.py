@@ -13,7 +13,8 @@ uses SPORT's data without preferences: what is left between these two arms is th
 
     everystep reproduce sport
 
-Not measured yet.
+Measured (docs/recipes/sport.md, five seeds): all arms learn from their tries; the verifier's choices, imitated, teach the choice of tools best; preferences add
+nothing to that.
 """
 
 from __future__ import annotations
