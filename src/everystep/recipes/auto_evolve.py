@@ -1,7 +1,7 @@
 """Auto-Evolve (S49): a reasoning structure made for each family of questions, and refined by what it gets wrong.
 
 Paper: Auto-Evolve: Enhancing Large Language Model's Performance via Self-Reasoning Framework (arXiv:2410.06328). Claims: modules that are generated for the task, with no
-fixed list to begin with, gain 7 % on average over step-by-step prompting; refining the structure over and over gains 2.8 % of it.
+fixed list to begin with, gain 7 % on average over step-by-step prompting; refining several times gains 2.8 % over a single step.
 
 Certain (abstract and reports): GENERATE modules from a few questions without answers, IMPLEMENT them as a JSON plan, REFINE the plan several times; then one plan answers every
 instance. Inferred: the number of passes. Ours: no model is asked in this study. A structure is an executable plan over a typed library (``evolve.structures``), GENERATE and REFINE are a
@@ -11,7 +11,10 @@ all questions, by somebody who knew the families: it can do 26 of 31, geometric_
 
     EVERYSTEP_DATA=DATA everystep reproduce auto_evolve
 
-needs DATA/procbench and DATA/bbh. All arms of a seed answer the same held-out questions, and try at most equally many structures a family. Not measured yet.
+needs DATA/procbench and DATA/bbh. All arms of a seed answer the same held-out questions, and try at most equally many structures a family.
+
+Measured (5 seeds, commit 6db5586, 3.6 minutes of one core; docs/recipes/auto_evolve.md), held-out accuracy over 31 families: one structure for all 0.08, generated 0.20, refined 0.35, 0.48, 0.53 and 0.56
+after 1, 4, 8 and 20 passes. What refinement saw is answered 0.015 better with 30 development questions, 0.073 with two; two cost 0.09 on BBH and nothing on ProcBench. Without GENERATE: 0.49.
 """
 
 from __future__ import annotations
