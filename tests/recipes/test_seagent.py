@@ -138,8 +138,8 @@ def test_arms_spend_the_same_and_specialists_practise_in_their_app_only() -> Non
     told = [
         start(TINY, 0),
         *(direct(TINY, ARMS[name], 0) for name in ("imitation", "GRPO + AFI")),
-        ensemble(TINY, 0),
-        generalist(TINY, 0, reinforce=True),
+        ensemble(TINY, ARMS["GRPO + AFI"], 0),
+        generalist(TINY, ARMS["GRPO + AFI"], 0, reinforce=True),
     ]
     assert len({tuple(one) for one in told}) == 1
     assert told[0]["environment_steps"] == 0.0

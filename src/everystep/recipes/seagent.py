@@ -13,8 +13,8 @@ known); a warm start that imitates a clumsy oracle. Left out: screenshots, capti
 
     everystep reproduce seagent
 
-All arms of a seed have the same warm start and the same number of environment steps, samples of single steps and those of specialists included. The rates are
-fixed: they were chosen by short runs with another seed. Not measured yet.
+All arms of a seed have the same warm start and the same number of environment steps, samples of single steps and those of specialists included. Rates are the
+best of three on one other seed with half of the budget; arms that differ from GRPO + AFI in something else take its rate. Not measured yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 
 import numpy as np
@@ -34,7 +34,7 @@ from everystep.credit.gestures import graded, pointed
 from everystep.environments.screengrid import ScreenGrid
 from everystep.environments.screengrid_proposals import noted, proposals
 from everystep.environments.screengrid_steps import Beside, beside
-from everystep.evaluate.study import Trial, study
+from everystep.evaluate.study import RatedTrial, Trial, study, tune
 from everystep.learn.pairs import avoid_samples, with_reference
 from everystep.learn.prompts import last_step_scores
 from everystep.learn.samples import supervised_sample
@@ -69,22 +69,20 @@ class Config:
     """Updates of the warm start."""
     phases: int = 3
     """Phases; before each the proposer writes new goals."""
-    goals: int = 30
+    goals: int = 60
     """Goals an app and phase."""
-    budget: int = 9000
+    budget: int = 8000
     """Environment steps of each arm."""
-    tasks: int = 12
+    tasks: int = 8
     """Tasks that are tried in a round."""
     attempts: int = 4
     """Attempts at each."""
-    positives: int = 24
+    positives: int = 16
     """Most good steps of a round that are learned from."""
     samples: int = 8
     """Samples of each good step."""
-    minibatches: int = 4
+    minibatches: int = 2
     """Updates of a round."""
-    rate: float = 1e-3
-    """Learning rate of a round."""
     wrong: float = 0.1
     """How often the judge errs."""
     generalist_updates: int = 150
@@ -93,10 +91,14 @@ class Config:
     """Peak rate of that."""
     test_tasks: int = 150
     """Held-out tasks."""
+    sweep: bool = True
+    """Find the rates of imitation, GRPO and GRPO + AFI on another seed, with half of the budget; else that of the row is taken."""
+    rates: tuple[float, ...] = (3e-4, 6e-4, 1.2e-3)
+    """Rates that are swept."""
     seeds: int = 5
     """Paired seeds."""
     seed: int = 0
-    """The first seed."""
+    """The first seed; the sweep uses the one after the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ class Arm:
     avoid: float = 0.0
     curriculum: bool = True
     wrong: float | None = None
+    rate: float = 3e-4
 
 
 ARMS: Mapping[str, Arm] = {
@@ -265,7 +268,7 @@ def learn(
         samples += with_reference(rows, student.learner.score(rows))
         loss = replace(LOSS, avoid=arm.avoid * len(rows) / max(1, len(chosen)))
     if samples:
-        student.fit(samples, loss, learning_rate=config.rate, minibatches=config.minibatches)
+        student.fit(samples, loss, learning_rate=arm.rate, minibatches=config.minibatches)
 
 
 def imitated(chosen: Sequence[tuple[Trajectory, Beside]]) -> list[Sample]:
@@ -400,15 +403,13 @@ def direct(config: Config, arm: Arm, seed: int) -> dict[str, float]:
 
 
 @lru_cache(maxsize=2)
-def specialists(config: Config, seed: int, budget: int) -> dict[str, Practice]:
+def specialists(config: Config, arm: Arm, seed: int, budget: int) -> dict[str, Practice]:
     """Return an agent for each app that has practised there alone, ``budget`` environment steps in all."""
     apps = config.apps.split(",")
     found = {}
     for app in apps:
         alone = _only(config, app)
-        found[app] = practise(
-            config, ARMS[DIRECT], warm(config, seed).copy(), (app,), budget // len(apps), alone
-        )
+        found[app] = practise(config, arm, warm(config, seed).copy(), (app,), budget // len(apps), alone)
     return found
 
 
@@ -416,18 +417,18 @@ def _only(config: Config, app: str) -> Callable[[Student], float]:
     return lambda student: success_of(config, {app: student})
 
 
-def ensemble(config: Config, seed: int) -> dict[str, float]:
+def ensemble(config: Config, arm: Arm, seed: int) -> dict[str, float]:
     """Give each app its specialist."""
-    found = specialists(config, seed, config.budget)
+    found = specialists(config, arm, seed, config.budget)
     by_app = {app: one.student for app, one in found.items()}
     curve = [sum(one.curve[at] for one in found.values()) for at in range(config.phases)]
     return numbers_of(config, seed, by_app, curve, list(found.values()), _spent(found))
 
 
-def generalist(config: Config, seed: int, *, reinforce: bool) -> dict[str, float]:
+def generalist(config: Config, arm: Arm, seed: int, *, reinforce: bool) -> dict[str, float]:
     """Imitate the successes of specialists, then perhaps learn on all apps for the last third of the budget."""
     first = config.budget * 2 // 3 if reinforce else config.budget
-    found = specialists(config, seed, first)
+    found = specialists(config, arm, seed, first)
     student = warm(config, seed).copy()
     rows = [
         supervised_sample(one, restrict=True) for practice in found.values() for one in practice.successes
@@ -438,7 +439,7 @@ def generalist(config: Config, seed: int, *, reinforce: bool) -> dict[str, float
     curve, some = [success_of(config, by_app)] * config.phases, list(found.values())
     if reinforce:
         more = practise(
-            config, ARMS[DIRECT], student, tuple(by_app), config.budget - _spent(found),
+            config, arm, student, tuple(by_app), config.budget - _spent(found),
             lambda one: success_of(config, everywhere(config, one)),
         )  # fmt: skip
         curve, some = more.curve, [more]
@@ -452,18 +453,25 @@ def _spent(found: Mapping[str, Practice]) -> int:
 
 def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
     """Run the arms; return success and the mass on bad steps by arm."""
-    arms: dict[str, Trial] = {"start": lambda seed: start(config, seed)}
-    arms |= {name: _direct(config, arm) for name, arm in ARMS.items()}
+    rows, seeds = dict(ARMS), range(config.seed, config.seed + config.seeds)
+    if config.sweep:
+        short = replace(config, budget=config.budget // 2)
+        rated = {name: _rated(short, ARMS[name]) for name in ("imitation", "GRPO", DIRECT)}
+        best = tune(
+            rated, rates=config.rates, seeds=[seeds.stop], by="success", folder=folder.path, loggers=loggers
+        )
+        rows = {name: replace(arm, rate=best.get(name, best[DIRECT])) for name, arm in rows.items()}
+    arms: dict[str, Trial] = {"start": partial(start, config)}
+    arms |= {name: partial(direct, config, arm) for name, arm in rows.items()}
     arms |= {
-        "specialists, ensemble": lambda seed: ensemble(config, seed),
-        "generalist, imitation": lambda seed: generalist(config, seed, reinforce=False),
-        "generalist": lambda seed: generalist(config, seed, reinforce=True),
+        "specialists, ensemble": partial(ensemble, config, rows[DIRECT]),
+        "generalist, imitation": partial(generalist, config, rows[DIRECT], reinforce=False),
+        "generalist": partial(generalist, config, rows[DIRECT], reinforce=True),
     }
-    seeds = range(config.seed, config.seed + config.seeds)
     result = study(arms, seeds=seeds, baseline=DIRECT, folder=folder.path, loggers=loggers)
     keys = ("success", "bad_met", "bad_held")
     return {f"{key} {one.name}": one.means[key].value for one in result.arms for key in keys}
 
 
-def _direct(config: Config, arm: Arm) -> Trial:
-    return lambda seed: direct(config, arm, seed)
+def _rated(config: Config, arm: Arm) -> RatedTrial:
+    return lambda seed, rate: direct(config, replace(arm, rate=rate), seed)
