@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from everystep.credit.overlap import character_bleu
+from everystep.environments.screengrid import ScreenGrid
 from everystep.environments.screengrid_kinds import KINDS
+from everystep.environments.screengrid_proposals import first_screens, goals_of, noted
 from everystep.environments.screengrid_steps import beside
 from everystep.learn.losses import avoid_terms
-from everystep.learn.pairs import avoid_samples
+from everystep.learn.pairs import avoid_samples, avoided_mass, with_reference
 from everystep.recipes import seagent
 from everystep.recipes.seagent import (
     ARMS,
@@ -22,8 +24,6 @@ from everystep.recipes.seagent import (
     ensemble,
     everywhere,
     generalist,
-    goals_of,
-    mass,
     practise,
     report_of,
     reward,
@@ -97,20 +97,19 @@ def test_the_mass_on_bad_steps_is_their_probability_and_learning_to_avoid_them_l
     steps = [one.steps[0] for one in made if one.steps[0].tokens]
     rows = avoid_samples(made, [step.id for step in steps], restrict=True)
     told = [math.exp(sum(step.tokens.logprobs)) for step in steps if step.tokens]
-    before = mass(student, rows)
+    before = avoided_mass(student.learner, rows)
     assert before == pytest.approx(sum(told) / len(told), rel=1e-4)
-    scored = seagent.with_reference(rows, student.learner.score(rows))
+    scored = with_reference(rows, student.learner.score(rows))
     student.fit(scored, replace(seagent.LOSS, avoid=1.0), learning_rate=1e-2, epochs=3)
-    assert mass(student, rows) < before
+    assert avoided_mass(student.learner, rows) < before
 
 
 def test_goals_grow_longer_and_more_of_them_can_be_done_with_a_document() -> None:
     world, apps = world_of(TINY), ["mail", "shop"]
-    few = {app: seagent.noted(app, seagent.first_screens(world, apps)) for app in apps}
-    every = {app: seagent.noted(app, list(_screens(world, app)), list(_kinds(app))) for app in apps}
-    config = replace(TINY, goals=40)
+    few = {app: noted(app, first_screens(world, apps)) for app in apps}
+    every = {app: noted(app, list(_screens(world, app)), list(_kinds(app))) for app in apps}
     found = {
-        (name, phase): goals_of(config, world, apps, known, phase, 0)
+        (name, phase): goals_of(world, known, count=40, hardness=phase, seed=0)
         for name, known in (("few", few), ("every", every))
         for phase in range(2)
     }
@@ -123,7 +122,7 @@ def test_goals_grow_longer_and_more_of_them_can_be_done_with_a_document() -> Non
     assert steps("every", 0) < steps("every", 1)
 
 
-def _screens(world: seagent.ScreenGrid, app: str) -> set[str]:
+def _screens(world: ScreenGrid, app: str) -> set[str]:
     tasks = [world.task("train", index) for index in range(90)]
     walks = warm(TINY, 0).copy().demonstrate([one for one in tasks if one.tags["app"] == app])
     return {step.observation.text for one in walks for step in one.steps}

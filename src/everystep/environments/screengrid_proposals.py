@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from random import Random
 
-from everystep.core.errors import ConfigError, did_you_mean
+from everystep.core.errors import ConfigError, DataError, did_you_mean
+from everystep.core.records import Task
+from everystep.environments.screengrid import ScreenGrid
 from everystep.environments.screengrid_apps import APPS, app_of
 from everystep.environments.screengrid_kinds import KINDS, WORDS
 
@@ -114,6 +116,39 @@ def proposals(app: str, known: str = "", *, count: int, seed: int) -> tuple[str,
     patterns = [line[len(CAN) :] for line in known.splitlines() if line.startswith(CAN)]
     patterns = patterns or [*(kind.pattern for kind in KINDS[app]), *GUESSED_PATTERNS[app]]
     return tuple(f"{app} : {_filled(random.choice(patterns), words, random)}" for _ in range(count))
+
+
+def first_screens(world: ScreenGrid, apps: Collection[str]) -> list[str]:
+    """Return what the start screen of each app shows: all that a proposer can know at first."""
+    seen: dict[str, str] = {}
+    for index in range(64):
+        task = world.task("train", index)
+        seen.setdefault(task.tags["app"], world.observe(world.start(task)).text)
+    return [seen[app] for app in apps if app in seen]
+
+
+def goals_of(
+    world: ScreenGrid, known: Mapping[str, str], *, count: int, hardness: float, seed: int
+) -> tuple[list[Task], int]:
+    """Return the tasks among about ``count`` goals for each app, written by somebody with the documents ``known``, and how many of the goals are no tasks.
+
+    Of twice as many that can be thought of those are taken whose plans are long (``hardness`` 1), short (0), or between. Raises ``DataError`` where none is a task.
+    """
+    kept: list[Task] = []
+    impossible = 0
+    for app, document in known.items():
+        made = [
+            world.task_from(goal)
+            for goal in dict.fromkeys(proposals(app, document, count=2 * count, seed=seed))
+        ]
+        able = sorted((one for one in made if isinstance(one, Task)), key=lambda one: int(one.tags["steps"]))
+        share = count * len(able) // len(made)
+        first = int((len(able) - share) * hardness)
+        kept += able[first : first + share]
+        impossible += count - share
+    if not kept:
+        raise DataError(f"none of the goals for {', '.join(known)} can be done. Ask for more than {count}.")
+    return kept, impossible
 
 
 def _filled(pattern: str, words: set[str], random: Random) -> str:

@@ -6,6 +6,7 @@ chosen later (``Loss.preference``). Its reference is any model that can ``score`
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from everystep.core.errors import ConfigError, LearnerError, did_you_mean
-from everystep.core.protocols import Loss, Scored
+from everystep.core.protocols import Learner, Loss, Scored
 from everystep.core.records import End, Level, PreferencePair, Sample, SpanKind, Step, Task, Trajectory
 from everystep.learn.losses import avoid_terms, check_loss, preference_terms
 from everystep.learn.samples import supervised_sample
@@ -94,6 +95,17 @@ def avoid_samples(
         row = _weighed(path, {path[-1].id}, step, restrict=restrict)
         rows.append(replace(row, supervised_weight=(), avoid_weight=row.supervised_weight))
     return rows
+
+
+def avoided_mass(learner: Learner, samples: Sequence[Sample]) -> float:
+    """Return the mean probability of the steps that ``samples`` of ``avoid_samples`` are about, each where it was taken; 0 for none."""
+    if not samples:
+        return 0.0
+    sums = (
+        sum(value for value, weight in zip(one.logprobs, sample.avoid_weight, strict=True) if weight)
+        for sample, one in zip(samples, learner.score(samples), strict=True)
+    )
+    return sum(math.exp(value) for value in sums) / len(samples)
 
 
 def with_reference(samples: Sequence[Sample], scored: Sequence[Scored]) -> list[Sample]:

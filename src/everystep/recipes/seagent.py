@@ -19,7 +19,6 @@ best of three on one other seed with half of the budget; arms that differ from G
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -32,10 +31,10 @@ from everystep.core.records import Sample, Step, Task, Trajectory
 from everystep.credit.estimators import estimator
 from everystep.credit.gestures import graded, pointed
 from everystep.environments.screengrid import ScreenGrid
-from everystep.environments.screengrid_proposals import noted, proposals
+from everystep.environments.screengrid_proposals import first_screens, goals_of, noted
 from everystep.environments.screengrid_steps import Beside, beside
 from everystep.evaluate.study import RatedTrial, Trial, study, tune
-from everystep.learn.pairs import avoid_samples, with_reference
+from everystep.learn.pairs import avoid_samples, avoided_mass, with_reference
 from everystep.learn.prompts import last_step_scores
 from everystep.learn.samples import supervised_sample
 from everystep.learn.student import Student
@@ -173,38 +172,6 @@ def reward(made: str, place: Beside) -> float:
     return 0.0 if reference is None else graded(pointed(made, place.view), reference, SCREEN)
 
 
-# --- the curriculum -------------------------------------------------------------------------------------
-
-
-def goals_of(
-    config: Config, world: ScreenGrid, apps: Sequence[str], known: Mapping[str, str], phase: int, seed: int
-) -> tuple[list[Task], int]:
-    """Return the goals that a proposer writes who has a document of each app, and how many of its goals cannot be done.
-
-    Of twice as many that it thinks of it keeps those whose plans are the longest in the last phase, the shortest in the first.
-    """
-    kept: list[Task] = []
-    impossible = 0
-    for app in apps:
-        written = proposals(app, known[app], count=2 * config.goals, seed=seed_of(seed, "goals", phase))
-        made = [world.task_from(goal) for goal in dict.fromkeys(written)]
-        able = sorted((one for one in made if isinstance(one, Task)), key=lambda one: int(one.tags["steps"]))
-        share = config.goals * len(able) // len(made)
-        first = (len(able) - share) * phase // max(1, config.phases - 1)
-        kept += able[first : first + share]
-        impossible += config.goals - share
-    return kept, impossible
-
-
-def first_screens(world: ScreenGrid, apps: Sequence[str]) -> list[str]:
-    """Return the start screen of each app: all that a proposer knows at first."""
-    seen: dict[str, str] = {}
-    for index in range(64):
-        task = world.task("train", WARM + index)
-        seen.setdefault(task.tags["app"], world.observe(world.start(task)).text)
-    return [seen[app] for app in apps if app in seen]
-
-
 # --- phases ---------------------------------------------------------------------------------------------
 
 
@@ -227,8 +194,9 @@ def practise(
         if arm.curriculum and phase:
             known = {app: noted(app, screens, kinds) for app in apps}
         if arm.curriculum or not phase:
-            middle = phase if arm.curriculum else config.phases // 2
-            tasks, impossible = goals_of(config, world, apps, known, middle, student.seed)
+            hardness = phase / (config.phases - 1) if arm.curriculum else 0.5
+            seed = seed_of(student.seed, "goals", phase)
+            tasks, impossible = goals_of(world, known, count=config.goals, hardness=hardness, seed=seed)
             student.ledger.add(environment_steps=impossible * (world.max_steps // 2))
         while student.ledger.environment_steps < budget * (phase + 1) // config.phases:
             chosen = [tasks[int(at)] for at in rng.integers(0, len(tasks), config.tasks)]
@@ -273,15 +241,11 @@ def learn(
 
 def imitated(chosen: Sequence[tuple[Trajectory, Beside]]) -> list[Sample]:
     """Return good steps as rows to imitate, those of a trajectory in one."""
-    steps: dict[str, set[str]] = {}
-    for one, place in chosen:
-        steps.setdefault(one.id, set()).add(place.step.id)
+    kept = {place.step.id for _, place in chosen}
     whole = {one.id: one for one, _ in chosen}
     return [
-        supervised_sample(
-            whole[name], {step.id: float(step.id in some) for step in whole[name].steps}, restrict=True
-        )
-        for name, some in steps.items()
+        supervised_sample(one, {step.id: float(step.id in kept) for step in one.steps}, restrict=True)
+        for one in whole.values()
     ]
 
 
@@ -306,18 +270,6 @@ def _world(student: Student) -> ScreenGrid:
 
 
 # --- what is measured -----------------------------------------------------------------------------------
-
-
-def mass(student: Student, rows: Sequence[Sample]) -> float:
-    """Return the mean probability of bad steps, each where it was taken."""
-    if not rows:
-        return 0.0
-    scored = student.learner.score(rows)
-    sums = (
-        sum(value for value, weight in zip(one.logprobs, row.avoid_weight, strict=True) if weight)
-        for row, one in zip(rows, scored, strict=True)
-    )
-    return float(np.mean([math.exp(value) for value in sums]))
 
 
 @lru_cache(maxsize=1)
@@ -364,14 +316,14 @@ def numbers_of(
 ) -> dict[str, float]:
     """Return the numbers of an arm: success sampled as in training, behind each phase and greedy, and the mass on bad steps, on those that it met and on held-out ones."""
     own = {id(one): one for one in by_app.values()}.values()
-    met = [mass(one.student, one.bad) for one in some if one.bad]
+    met = [avoided_mass(one.student.learner, one.bad) for one in some if one.bad]
     named = sum(one.named for one in some)
     return {
         "success": success_of(config, by_app),
         "greedy": success_of(config, by_app, temperature=0.0),
         **{f"phase {number}": value for number, value in enumerate(curve, start=1)},
         "bad_met": float(np.mean(met)) if met else 0.0,
-        "bad_held": float(np.mean([mass(one, held_bad(config, seed)) for one in own])),
+        "bad_held": float(np.mean([avoided_mass(one.learner, held_bad(config, seed)) for one in own])),
         "good_right": sum(one.right for one in some) / named if named else 0.0,
         "environment_steps": float(steps),
     }
