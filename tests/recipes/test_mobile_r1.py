@@ -28,7 +28,6 @@ TINY = Config(
     warm_updates=3,
     budget=120,
     tasks=2,
-    walks=1,
     group_size=4,
     test_tasks=4,
     minibatches=1,
@@ -67,7 +66,7 @@ def test_half_of_the_annotated_trajectories_hold_errors_and_find_back() -> None:
 @pytest.mark.parametrize("stages", [("imitate",), ("single",), ("whole",), ("single", "whole")])
 def test_arms_spend_the_same_number_of_environment_steps(stages: tuple[str, ...]) -> None:
     student = trained(TINY, Arm(stages=stages), 0, 1e-3)
-    most = TINY.walks * TINY.group_size * student.limits.max_steps * TINY.tasks
+    most = TINY.group_size * student.limits.max_steps * TINY.tasks
     assert TINY.budget <= student.ledger.environment_steps < TINY.budget + most
     assert student.ledger.updates > 0
 
