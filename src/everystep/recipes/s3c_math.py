@@ -11,7 +11,8 @@ are not its own but those that the world lists. Without reflection text the thou
 
     everystep reproduce s3c_math
 
-Arms have as many solutions, updates and rows an update. Not measured yet.
+Arms have as many solutions, updates and rows an update. Measured (docs/recipes/s3c_math.md, five seeds): the model takes back 21 % of forced wrong steps, more
+with the mask than without; but it solves fewer problems (-0.28), and least of all with reflections in words.
 """
 
 from __future__ import annotations
