@@ -79,6 +79,36 @@ def plot_points(
     return out
 
 
+def plot_bands(
+    lines: Mapping[str, Mapping[float, Interval]],
+    out: Path,
+    *,
+    title: str,
+    across: str,
+    up: str,
+    log: bool = False,
+) -> Path:
+    """Draw named lines with their intervals as bands, each from places ``across`` to intervals ``up``; write an SVG or PNG by the name of ``out``. ``log`` counts the places in powers."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for number, (name, points) in enumerate(lines.items()):
+        places = sorted(points)
+        values = np.array([(points[one].low, points[one].value, points[one].high) for one in places]).T
+        axes.fill_between(places, values[0], values[2], color=f"C{number}", alpha=0.15, linewidth=0)
+        axes.plot(places, values[1], color=f"C{number}", linewidth=1.8, marker="o", markersize=4, label=name)
+    if log:
+        axes.set_xscale("log")
+    marks = sorted({place for points in lines.values() for place in points})
+    axes.set_xticks(marks, [f"{one:g}" for one in marks], minor=False)
+    axes.minorticks_off()
+    axes.set(xlabel=across, ylabel=up, title=title)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+    return out
+
+
 def plot_reliability(judges: Mapping[str, Reliability], out: Path, *, title: str) -> Path:
     """Draw each judge's share of good steps over its score, with 95 % intervals; on the diagonal scores mean what they say."""
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")

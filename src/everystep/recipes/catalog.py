@@ -57,9 +57,9 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("adaptive_autonomy", "S35", "reproduce", "vision,plot", "A person is asked where perception is not reliable: confidence, and how far the images have drifted."),
     ("mobile_agent_e", "S27", "reproduce", "plot", "Five roles on a phone's screens; tips and tried shortcuts that grow from task to task."),
     ("medsam_agent", "S34", "reproduce", "train,medical", "Boxes, clicks and a stop on medical images: imitation, then a score of the outcome and the way to it."),
-    ("webstar", "S07", "reproduce", "train", "Imitation of graded steps instead of whole trajectories, as the grader errs more and more."),
+    ("webstar", "S07", "reproduce", "train,plot", "Imitation of graded steps instead of whole trajectories, as the grader errs more and more."),
     ("steprm", "S07", "reproduce", "train", "A small step reward model takes the place of the judge that it learned from."),
-    ("limi", "S23", "reproduce", "train", "Few curated demonstrations against many: the whole curve of both."),
+    ("limi", "S23", "reproduce", "train,plot", "Few curated demonstrations against many: the whole curve of both."),
     ("pae", "S20", "reproduce", "train", "Tasks that are proposed, tried, judged; the shortest successes are imitated."),
     ("data_agent", "S16", "reproduce", "data,tools", "Questions to tables at each level of autonomy, L0 to L5, the level read from the journal."),
     ("justask_audit", "S52", "reproduce", "train,smollm", "An audit of one's own agents with planted canaries: what leaks, and which answers can be believed."),
@@ -73,7 +73,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("sport", "S15", "reproduce", "train,credit", "Steps tried from one snapshot, a verifier that sees the results chooses, tuning on its choices."),
     ("mobile_r1", "S47", "reproduce", "train", "Imitation, rewards for single steps, rewards for whole tasks: the stages at equal environment steps."),
     ("seagent", "S22", "reproduce", "train", "Own tasks, good steps reinforced, bad ones pushed away, phase by phase; specialists become a generalist."),
-    ("step_gui", "S14", "reproduce", "train", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
+    ("step_gui", "S14", "reproduce", "train,plot", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
     ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""

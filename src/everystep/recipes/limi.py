@@ -23,6 +23,7 @@ from everystep.core.protocols import Logger
 from everystep.core.records import Trajectory
 from everystep.data.curate import RULES, Criterion, curate
 from everystep.environments.screengrid import ScreenGrid
+from everystep.evaluate.plot import plot_bands
 from everystep.evaluate.study import Trial, study
 from everystep.learn.samples import supervised_sample
 from everystep.learn.student import Student
@@ -105,6 +106,13 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
     seeds = range(config.seed, config.seed + config.seeds)
     baseline = f"random {max(config.counts)}"
     result = study(arms, seeds=seeds, baseline=baseline, folder=folder.path, loggers=loggers)
+    lines = {
+        one: {float(k): result.arm(f"{one} {k}").means["success"] for k in config.counts} for one in SOURCES
+    }
+    plot_bands(
+        lines, folder.path / "limi.svg", title="Imitation of K demonstrations", across="demonstrations (K)",
+        up="held-out success", log=True,
+    )  # fmt: skip
     return {f"success {one.name}": one.means["success"].value for one in result.arms}
 
 

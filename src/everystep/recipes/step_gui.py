@@ -25,6 +25,7 @@ from everystep.core.protocols import Evidence, Logger, Looks
 from everystep.core.records import Sample, Trajectory
 from everystep.data.questions import KNOWLEDGE, WORDS, items, yielded
 from everystep.environments.screengrid import ScreenGrid
+from everystep.evaluate.plot import plot_bands
 from everystep.evaluate.study import Trial, study
 from everystep.learn.samples import supervised_sample
 from everystep.learn.student import Student
@@ -277,6 +278,9 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
         folder=folder.path,
         loggers=loggers,
     )
+    after = range(config.rounds + 1)
+    lines = {one.name: {float(n): one.means[f"round {n}"] for n in after} for one in rounds.arms}
+    plot_bands(lines, folder.path / "step_gui.svg", title="Rounds of learning from labelled steps", across="round", up="held-out success")  # fmt: skip
     last = f"round {config.rounds}"
     return {f"accuracy {one.name}": one.means["accuracy"].value for one in labels.arms} | {
         f"success {one.name}": one.means[last].value for one in rounds.arms
