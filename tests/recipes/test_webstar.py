@@ -51,7 +51,9 @@ def test_bad_steps_are_context_and_never_targets() -> None:
 def test_a_study_of_two_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("30% errors, everything", "30% errors, good steps")
     monkeypatch.setattr(webstar, "ARMS", {name: ARMS[name] for name in names})
+    monkeypatch.setattr(webstar, "SHOWN", {name: {1.0: name} for name in names})
     folder = RunFolder(path=tmp_path / "run")
     numbers = webstar.run(TINY, folder)
     assert set(numbers) == {f"success {name}" for name in names}
     assert "precision" in (folder.path / "report.md").read_text(encoding="utf-8")
+    assert "<svg" in (folder.path / "webstar.svg").read_text(encoding="utf-8")
