@@ -10,7 +10,7 @@ from it (``data.curate``); the whole curve over K for both sources, the same mod
 
 The curated ones come from a pool of the size of the largest K, so a curated K costs that pool; a row ``oracle`` shows K demonstrations without errors.
 
-Not measured yet.
+Measured (docs/recipes/limi.md, five seeds): 300 curated ones beat all 1,200 of the pool (0.215 and 0.100); 78 do not, not even without errors.
 """
 
 from __future__ import annotations

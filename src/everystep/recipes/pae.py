@@ -11,7 +11,8 @@ offer is tried all the same: it costs the steps of a failed attempt. The agent b
     everystep reproduce pae
 
 All arms of a seed have the same warm start, the same number of goals and of environment steps. The held-out goals are those that people wrote, in the words of the
-world: a tiny model does not read their sentences. Not measured yet.
+world: a tiny model does not read their sentences. Measured (docs/recipes/pae.md, five seeds): with the document proposed goals teach nearly as well as given ones on held-out
+tasks; nothing carries over to what people wrote; an evaluator that passes 20 % of the failures undoes the gain.
 """
 
 from __future__ import annotations
