@@ -12,7 +12,8 @@ with hints, reinforcement, screenshots, grounding data, the daily-task benchmark
 
     everystep reproduce step_gui
 
-All arms of a seed have the same start, and as many rollouts and updates. Not measured yet.
+All arms of a seed have the same start, and as many rollouts and updates. Measured (docs/recipes/step_gui.md, five seeds): one verdict on the outcome gives targets
+that are right in 99 %; three rounds gain +0.089 [+0.068, +0.110] with it, nothing without; the items of knowledge do not help.
 """
 
 from __future__ import annotations
