@@ -62,7 +62,12 @@ def test_each_step_shows_the_procedure_its_number_and_the_current_state() -> Non
     result = env.step(env.parse(env.oracle()))
     assert result.success
     assert result.reward == 1.0
-    assert result.scores == {"right": 1.0, "prefix_accuracy": 1.0, "sequential_match": 1.0}
+    assert result.scores == {
+        "right": 1.0,
+        "prefix_accuracy": 1.0,
+        "sequential_match": 1.0,
+        "final_match": 1.0,
+    }
 
 
 def test_a_wrong_state_ends_a_strict_case_and_keeps_its_prefix() -> None:
@@ -72,7 +77,7 @@ def test_a_wrong_state_ends_a_strict_case_and_keeps_its_prefix() -> None:
     assert isinstance(truth, list)
     *_, last = play(world, index, canonical(truth[0]), '"x"')
     assert (last.terminated, last.success) == (True, False)
-    assert last.scores == {"right": 0.0, "prefix_accuracy": 0.5, "sequential_match": 0.0}
+    assert last.scores == {"right": 0.0, "prefix_accuracy": 0.5, "sequential_match": 0.0, "final_match": 0.0}
 
 
 def test_without_strict_it_goes_on_from_what_was_answered() -> None:
@@ -82,7 +87,7 @@ def test_without_strict_it_goes_on_from_what_was_answered() -> None:
     assert isinstance(truth, list)
     first, last = play(world, index, '"x"', canonical(truth[1]))
     assert first.observation.text == 'Step 2 of 2. Current state: "x"'
-    assert last.scores == {"right": 1.0, "prefix_accuracy": 0.0, "sequential_match": 0.0}
+    assert last.scores == {"right": 1.0, "prefix_accuracy": 0.0, "sequential_match": 0.0, "final_match": 1.0}
     assert (last.terminated, last.success) == (True, False)
 
 

@@ -36,6 +36,11 @@ for _name, _target, _summary in (
         "Run a recipe's study: its arms on its small world, with intervals.",
     ),
     ("eval", "testing:evaluate", "Test a model on held-out tasks, with an interval."),
+    (
+        "bench",
+        "benching:bench",
+        "Run a benchmark on any model: published cases, measures, intervals; `bench list`.",
+    ),
     ("compare", "comparing:compare", "Compare recipes fairly: equal budget, paired seeds, swept rates."),
     ("credit", "crediting:credit", "Give stored trajectories their credit again, by any estimator."),
     (

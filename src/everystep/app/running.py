@@ -21,7 +21,7 @@ from everystep.app.run_view import JsonView, QuietView, RunView, ToldJournal
 from everystep.core.errors import ConfigError, EverystepError, StoreError
 from everystep.core.records import End
 from everystep.core.trace import Kind
-from everystep.run.folder import CONFIG, RUN, STUDY, TRAIN, RunFolder, create, open_run, write_json
+from everystep.run.folder import BENCH, CONFIG, RUN, STUDY, TRAIN, RunFolder, create, open_run, write_json
 from everystep.run.fork import fork_run
 from everystep.run.journal import Journal, repair
 from everystep.run.loop import Runner
@@ -219,8 +219,8 @@ def resume(words: Sequence[str]) -> int:
     changes = {name: getattr(asked, name) for name in ("budget", "max_steps", "in_doubt", "approve", "wait")}
     changes = {name: value for name, value in changes.items() if value is not None}
     kind = folder.config()["kind"]
-    if changes and kind in (TRAIN, STUDY):
-        what = "training" if kind == TRAIN else kind
+    if changes and kind in (TRAIN, STUDY, BENCH):
+        what = {TRAIN: "training", STUDY: "study", BENCH: "benchmark"}[kind]
         raise ConfigError(
             f"--{next(iter(changes)).replace('_', '-')} is for runs of a task, and {str(asked.run)!r} is a {what}."
         )
@@ -228,6 +228,10 @@ def resume(words: Sequence[str]) -> int:
         from everystep.app.reproducing import resume_study
 
         return resume_study(folder, quiet=asked.quiet)
+    if kind == BENCH:
+        from everystep.app.benching import resume_bench
+
+        return resume_bench(folder, quiet=asked.quiet, as_json=asked.json)
     if kind == TRAIN:
         from everystep.app.training import Output as TrainingOutput
         from everystep.app.training import resume_training

@@ -33,6 +33,7 @@ for _name, _target, _extra in (
     ("keydoor", "keydoor:KeyDoor", None),
     ("modchain", "modchain:ModChain", None),
     ("procbench", "procbench:ProcBench", None),
+    ("questions", "questions:Questions", None),
     ("refinemask", "refinemask:RefineMask", "medical"),
     ("revise", "revise:Revise", None),
     ("screengrid", "screengrid:ScreenGrid", None),

@@ -211,7 +211,11 @@ class ProcBench:
             scores={
                 "right": float(right),
                 "prefix_accuracy": _accuracy(after),
-                **({"sequential_match": float(match)} if over else {}),
+                **(
+                    {"sequential_match": float(match), "final_match": float(same(truth[-1], value))}
+                    if over
+                    else {}
+                ),
             },
         )
 

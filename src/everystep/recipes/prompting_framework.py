@@ -38,6 +38,7 @@ class Tier(StrEnum):
 
 
 LEVELS: Mapping[str, Tier] = {
+    "bench": Tier.EXECUTE,
     "core": Tier.DATA,
     "data": Tier.DATA,
     "data.corrected": Tier.EXECUTE,

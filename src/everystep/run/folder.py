@@ -26,8 +26,9 @@ TRAIN = "train"
 RUN = "run"
 IMPORT = "import"
 STUDY = "study"
-KINDS = (TRAIN, RUN, IMPORT, STUDY)
-"""What a folder can hold: a training or a study with a recipe, the run of a task, or traces that another tool wrote."""
+BENCH = "bench"
+KINDS = (TRAIN, RUN, IMPORT, STUDY, BENCH)
+"""What a folder can hold: a training or a study with a recipe, the run of a task, traces that another tool wrote, or a benchmark's results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """Return the stored config: ``kind``, ``version``, ``options``, and the ``recipe`` of a training or a study."""
         config = {"kind": TRAIN, **read_json(self.path / CONFIG)}
-        named = config["kind"] in (RUN, IMPORT) or isinstance(config.get("recipe"), str)
+        named = config["kind"] in (RUN, IMPORT, BENCH) or isinstance(config.get("recipe"), str)
         if config["kind"] not in KINDS or not named or not isinstance(config.get("options"), dict):
             raise StoreError(
                 f"{str(self.path / CONFIG)!r} should name a recipe and its options. Restore the file, or start a new run."
@@ -65,7 +66,13 @@ class RunFolder:
         """Return the stored config of a run of this kind; ``ConfigError`` for one of another kind."""
         config = self.config()
         if config["kind"] != kind:
-            what = {TRAIN: "a training", RUN: "the run of a task", IMPORT: "an import", STUDY: "a study"}
+            what = {
+                TRAIN: "a training",
+                RUN: "the run of a task",
+                IMPORT: "an import",
+                STUDY: "a study",
+                BENCH: "a benchmark",
+            }
             raise ConfigError(f"{str(self.path)!r} is {what[config['kind']]}; expected {what[kind]}.")
         return config
 

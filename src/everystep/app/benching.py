@@ -1,0 +1,193 @@
+"""``everystep bench``: run a benchmark, list them, draw a leaderboard."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from everystep import __version__
+from everystep.app.flags import parse
+from everystep.app.progress import ConsoleProgress
+from everystep.app.run_models import model_of
+from everystep.app.training import _free
+from everystep.bench.benchmark import About, Benchmark
+from everystep.bench.catalog import BENCHMARKS, benchmark
+from everystep.bench.running import ROWS_FILE, Plan, Source, Told, read_rows, run_here
+from everystep.bench.summary import report, summary, write_parquet
+from everystep.core.protocols import AsyncSampler, Sampler, Sampling
+from everystep.core.records import Json
+from everystep.run.demonstrate import OracleSampler
+from everystep.run.folder import BENCH, RunFolder, create, write_json
+from everystep.run.pool import Limits, Pool, Processes, Tasks
+
+SHOWN_EVERY_S = 2.0
+RESULTS, REPORT, TABLE = "results.json", "report.md", "rows.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskBench:
+    """Run a benchmark: every case once for each run, kept as it comes. The same folder goes on with `everystep resume`."""
+
+    name: tyro.conf.Positional[str]
+    """The benchmark; `everystep bench list` shows them."""
+    model: str = "oracle"
+    """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py."""
+    key: str | None = None
+    """Name of the environment variable with an endpoint's key."""
+    options: dict[str, Json] = field(default_factory=dict)
+    """Options of the benchmark."""
+    cases: int | None = None
+    """At most so many cases, the first ones."""
+    runs: int = 1
+    """Attempts at each case; with more than one pass^k and pass@k are told."""
+    seed: int = 0
+    """Seed of all attempts."""
+    workers: int = 1
+    """Batches that are in work at a time."""
+    where: Literal["here", "processes", "ray"] = "here"
+    """Where they are: in this process (for endpoints), in processes of their own, on a Ray cluster."""
+    batch: int | None = None
+    """Cases that a worker takes at a time; by default what suits the benchmark."""
+    timeout: float | None = None
+    """Seconds that a batch may take before its worker is replaced."""
+    tokens: int | None = None
+    """Stop when so many tokens were read and written; what is left can be gone on with."""
+    seconds: float | None = None
+    """Stop after so many seconds."""
+    by: tuple[str, ...] = ()
+    """Tags to break the table down by, such as length."""
+    out: Path | None = None
+    """Folder of the results; by default the next free one under runs/."""
+    quiet: bool = False
+    """Print nothing but the table."""
+    json: bool = False
+    """Print the results as JSON."""
+
+
+def bench(words: Sequence[str]) -> int:
+    """Run a benchmark: ``everystep bench NAME [flags]``, or ``list``."""
+    words = list(words)
+    if words[:1] == ["list"]:
+        return _list(as_json="--json" in words[1:])
+    asked = parse(AskBench, words, command="bench")
+    chosen = benchmark(asked.name, asked.options)  # a wrong name or option is refused before a folder is made
+    options = {
+        one: getattr(asked, one)
+        for one in AskBench.__dataclass_fields__
+        if one not in ("out", "quiet", "json")
+    }
+    options["by"] = list(asked.by)
+    folder = create(
+        asked.out or _free(Path("runs"), f"bench-{asked.name}"),
+        kind=BENCH, options=options, version=__version__,
+    )  # fmt: skip
+    return _run(chosen, asked, folder)
+
+
+def resume_bench(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
+    """Go on with a benchmark; attempts that are scored are not made again."""
+    stored = folder.config_of(BENCH)["options"]
+    asked = AskBench(**{**stored, "by": tuple(stored["by"])}, out=folder.path, quiet=quiet, json=as_json)
+    return _run(benchmark(asked.name, asked.options), asked, folder)
+
+
+def contestant(spec: str, key: str | None, seed: int, oracle: OracleSampler) -> Sampler | AsyncSampler:
+    """Return the model that ``spec`` names, in the worker that asks for it."""
+    return model_of(
+        spec,
+        answer=lambda request: oracle.sample([request], Sampling())[0].text,
+        seed=seed,
+        key=key,
+    ).sampler
+
+
+def _run(chosen: Benchmark, asked: AskBench, folder: RunFolder) -> int:
+    source = Source(
+        partial(benchmark, asked.name, asked.options), partial(contestant, asked.model, asked.key, asked.seed)
+    )
+    plan = Plan(
+        most=asked.cases, runs=asked.runs, seed=asked.seed, batch=asked.batch, tokens=asked.tokens,
+        seconds=asked.seconds,
+    )  # fmt: skip
+    progress = None if asked.quiet or asked.json else _Progress()
+    try:
+        done = run_here(source, _pool(asked), folder.path, plan, tell=progress)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped. Scored attempts are kept: everystep resume {folder.path}\n")
+        raise
+    finally:
+        if progress is not None:
+            progress.close()
+    rows = read_rows(folder.path / ROWS_FILE)
+    if not done:
+        sys.stderr.write(f"stopped by its limit. Go on with: everystep resume {folder.path}\n")
+    if not rows:
+        return 0
+    told = summary(chosen, rows)
+    write_json(folder.path / RESULTS, {"benchmark": asked.name, "model": asked.model, **told.as_json()})
+    page = report(chosen, rows, asked.by)
+    (folder.path / REPORT).write_text(page, encoding="utf-8")
+    write_parquet(rows, folder.path / TABLE)
+    sys.stdout.write(json.dumps(told.as_json()) + "\n" if asked.json else f"{page}\nresults: {folder.path}\n")
+    return 0
+
+
+def _pool(asked: AskBench) -> Pool:
+    limits = Limits(workers=asked.workers, timeout_s=asked.timeout)
+    if asked.where == "processes":
+        return Processes(limits)
+    if asked.where == "ray":
+        from everystep.run.pool_ray import RayActors
+
+        return RayActors(limits)
+    return Tasks(limits)
+
+
+class _Progress:
+    """The progress on the screen, by the cases: at most a few lines a second, and the last."""
+
+    def __init__(self) -> None:
+        self._shown = ConsoleProgress(stream=sys.stderr)
+        self._begun, self._next = False, 0.0
+
+    def __call__(self, told: Told) -> None:
+        if not self._begun:
+            self._shown.start(told.total or 0, "cases")
+            self._begun = True
+        now = time.monotonic()
+        if told.done and (now >= self._next or told.done == told.total):
+            self._next = now + SHOWN_EVERY_S
+            self._shown.log(told.done - 1, {"lost": float(told.lost), "tokens": float(told.tokens)})
+
+    def close(self) -> None:
+        self._shown.close()
+
+
+def _list(*, as_json: bool) -> int:
+    about = [benchmark(name).about for name in BENCHMARKS]
+    if as_json:
+        rows: list[dict[str, Any]] = [
+            {one: getattr(it, one) for one in it.__dataclass_fields__} for it in about
+        ]
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return 0
+    wide = max(len(it.name) for it in about)
+    for it in about:
+        size = "no end" if it.cases is None else f"{it.cases:,} cases, about {_lasting(it)}"
+        sys.stdout.write(f"{it.name:<{wide}}  {it.kind:<6}  {it.summary}\n")
+        sys.stdout.write(f"{'':<{wide}}  {'':<6}  {size}; needs {it.needs}; licence: {it.licence}\n")
+    return 0
+
+
+def _lasting(it: About) -> str:
+    """Say how long all cases take a contestant that answers at once."""
+    seconds = (it.cases or 0) * it.seconds
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,59 @@
+"""Benchmarks from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from everystep.app.cli import main
+
+SAMPLE = ("procbench", "--options", "cases=sample")
+
+
+def test_an_oracle_is_right_everywhere_and_a_noisy_one_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    assert main(["bench", *SAMPLE, "--out", str(tmp_path / "a"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["cases"], told["lost"]) == (76, 0)
+    assert {told["measures"][one]["value"] for one in ("prefix_accuracy", "sequential_match", "final_match")} == {1.0}  # fmt: skip
+    assert main(["bench", *SAMPLE, "--out", str(tmp_path / "b"), "--json", "--model", "noisy:0.3"]) == 0
+    noisy = json.loads(capsys.readouterr().out)["measures"]
+    assert 0.2 < noisy["prefix_accuracy"]["value"] < 0.98
+    assert noisy["sequential_match"]["value"] < noisy["prefix_accuracy"]["value"]
+
+
+def test_it_stops_at_its_limit_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "run"
+    assert main(["bench", *SAMPLE, "--cases", "20", "--runs", "2", "--by", "length", "--quiet", "--seconds", "0.0001", "--batch", "1", "--out", str(folder)]) == 0  # fmt: skip
+    assert f"everystep resume {folder}" in capsys.readouterr().err
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["options"]["seconds"] = None
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["resume", str(folder)]) == 0
+    assert "40 attempts at 20 cases, 0 lost" in capsys.readouterr().out
+    assert {"rows.jsonl", "rows.parquet", "results.json", "report.md"} <= {one.name for one in folder.iterdir()}  # fmt: skip
+    assert "| length |" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_wrong_names_are_refused_before_a_folder_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "procbensh", "--out", str(tmp_path / "a")]) == 2
+    assert "Did you mean 'procbench'" in capsys.readouterr().err
+    assert main(["bench", "procbench", "--options", "case=sample", "--out", str(tmp_path / "a")]) == 2
+    assert "no option 'case'. Did you mean 'cases'" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_list_says_size_needs_and_licence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "list"]) == 0
+    told = capsys.readouterr().out
+    assert "1,319 cases" in told
+    assert "needs EVERYSTEP_DATA/procbench; licence: CC-BY-4.0" in told
+    assert main(["bench", "list", "--json"]) == 0
+    assert {"name", "kind", "cases", "needs", "licence", "source"} <= set(json.loads(capsys.readouterr().out)[0])  # fmt: skip
