@@ -136,7 +136,12 @@ RELEASED: Mapping[str, Arm] = {
     "released data": Arm(reward="relative", grounding=True),
     "released weights": Arm(reward="attributed", grounding=True, position_weighted=True),
 }
-RATES: Mapping[str, float] = dict.fromkeys((*ARMS, *RELEASED), 2e-3)
+RATES: Mapping[str, float] = (
+    dict.fromkeys((*ARMS, *RELEASED), 1e-3)
+    | {"uniform": 2e-3}
+    | dict.fromkeys(("terminal", "spa, no grounding"), 4e-3)
+)
+"""Learning rates that a sweep on KeyDoor chose; the released forms take that of spa."""
 
 LOSS = Loss(policy="ppo", aggregate="token", entropy=0.01, value=0.5)
 SCORE = "contribution"
