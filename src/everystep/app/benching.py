@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,19 @@ from everystep.app.run_models import model_of
 from everystep.app.training import _free
 from everystep.bench.benchmark import About, Benchmark
 from everystep.bench.catalog import BENCHMARKS, benchmark
+from everystep.bench.judged import Guess
 from everystep.bench.running import ROWS_FILE, Plan, Source, Told, read_rows, run_here
 from everystep.bench.summary import report, summary, write_parquet
-from everystep.core.protocols import AsyncSampler, Sampler, Sampling
-from everystep.core.records import Json
+from everystep.core.errors import ConfigError
+from everystep.core.protocols import AsyncSampler, Judge, Looks, Sampler, Sampling
+from everystep.core.records import Json, Level
 from everystep.run.demonstrate import OracleSampler
 from everystep.run.folder import BENCH, RunFolder, create, write_json
 from everystep.run.pool import Limits, Pool, Processes, Tasks
+from everystep.verify.ask import Asked
+from everystep.verify.regress import Trained, load_model
+from everystep.verify.rule import RULES
+from everystep.verify.templates import FIRST_WRONG, TEMPLATES
 
 SHOWN_EVERY_S = 2.0
 RESULTS, REPORT, TABLE = "results.json", "report.md", "rows.parquet"
@@ -39,7 +45,7 @@ class AskBench:
     name: tyro.conf.Positional[str]
     """The benchmark; `everystep bench list` shows them."""
     model: str = "oracle"
-    """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py."""
+    """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py; for judges also rule:NAME and trained:FILE."""
     key: str | None = None
     """Name of the environment variable with an endpoint's key."""
     options: dict[str, Json] = field(default_factory=dict)
@@ -51,13 +57,15 @@ class AskBench:
     seed: int = 0
     """Seed of all attempts."""
     workers: int = 1
-    """Batches that are in work at a time."""
+    """Batches that are in work at a time, in processes or on a cluster."""
     where: Literal["here", "processes", "ray"] = "here"
-    """Where they are: in this process (for endpoints), in processes of their own, on a Ray cluster."""
+    """Where they are: one at a time in this process, in processes of their own, on a Ray cluster."""
     batch: int | None = None
-    """Cases that a worker takes at a time; by default what suits the benchmark."""
+    """Cases that are attempted side by side, such as requests to an endpoint; by default what suits the benchmark."""
     timeout: float | None = None
     """Seconds that a batch may take before its worker is replaced."""
+    max_tokens: int = 1024
+    """Most tokens of an answer of a judge that is asked."""
     tokens: int | None = None
     """Stop when so many tokens were read and written; what is left can be gone on with."""
     seconds: float | None = None
@@ -85,6 +93,7 @@ def bench(words: Sequence[str]) -> int:
         if one not in ("out", "quiet", "json")
     }
     options["by"] = list(asked.by)
+    _pool(asked)
     folder = create(
         asked.out or _free(Path("runs"), f"bench-{asked.name}"),
         kind=BENCH, options=options, version=__version__,
@@ -109,10 +118,35 @@ def contestant(spec: str, key: str | None, seed: int, oracle: OracleSampler) -> 
     ).sampler
 
 
-def _run(chosen: Benchmark, asked: AskBench, folder: RunFolder) -> int:
-    source = Source(
-        partial(benchmark, asked.name, asked.options), partial(contestant, asked.model, asked.key, asked.seed)
+def judge_of(spec: str, key: str | None, seed: int, tokens: int, known: Judge) -> Judge:
+    """Return the judge that ``spec`` names, in the worker that asks for it; ``known`` has the labels."""
+    kind, _, rest = spec.partition(":")
+    if kind == "oracle":
+        return known
+    if kind == "random":
+        return Guess(seed=seed)
+    if kind == "rule":
+        return RULES[rest]
+    if kind == "trained":
+        if not rest:
+            raise ConfigError("--model trained: which? trained:FILE, a model that was saved.")
+        return Trained(model=load_model(Path(rest)))
+    chosen = model_of(spec, answer=None, seed=seed, key=key)
+    return Asked(
+        sampler=chosen.sampler,
+        templates={**TEMPLATES, Level.TRAJECTORY: FIRST_WRONG},
+        sampling=Sampling(temperature=0.0, max_tokens=tokens),
+        looks=Looks(observations=3),
+        seed=seed,
+        name=kind,
     )
+
+
+def _run(chosen: Benchmark, asked: AskBench, folder: RunFolder) -> int:
+    who: Callable[..., Any] = partial(contestant, asked.model, asked.key, asked.seed)
+    if chosen.about.kind == "judge":
+        who = partial(judge_of, asked.model, asked.key, asked.seed, asked.max_tokens)
+    source = Source(partial(benchmark, asked.name, asked.options), who)
     plan = Plan(
         most=asked.cases, runs=asked.runs, seed=asked.seed, batch=asked.batch, tokens=asked.tokens,
         seconds=asked.seconds,
@@ -141,6 +175,10 @@ def _run(chosen: Benchmark, asked: AskBench, folder: RunFolder) -> int:
 
 
 def _pool(asked: AskBench) -> Pool:
+    if asked.where == "here" and asked.workers != 1:
+        raise ConfigError(
+            f"--workers {asked.workers} needs --where processes or ray. To ask an endpoint of many cases at a time: --batch {asked.workers}."
+        )
     limits = Limits(workers=asked.workers, timeout_s=asked.timeout)
     if asked.where == "processes":
         return Processes(limits)

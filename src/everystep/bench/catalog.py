@@ -20,6 +20,11 @@ for _name, _module, _options in (
     ("aime24", "answers", {"source": "aime24"}),
     ("amc23", "answers", {"source": "amc23"}),
     ("bbh", "answers", {"source": "bbh"}),
+    ("processbench", "judged", {"name": "processbench"}),
+    ("prmbench", "judged", {"name": "prmbench"}),
+    ("bigbench_mistake", "judged", {"name": "bigbench_mistake"}),
+    ("who_and_when", "judged", {"name": "who_and_when"}),
+    ("gui_critic", "judged", {"name": "gui_critic"}),
 ):
     BENCHMARKS.add(_name, (_module, _options))
 

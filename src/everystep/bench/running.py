@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from everystep.bench.benchmark import Ask, Attempt, Benchmark, Scored
@@ -82,15 +83,17 @@ class Source:
     contestant: Callable[..., Any]
 
     def __call__(self, asks: Sequence[Ask]) -> tuple[list[Scored], float]:
-        """Attempt a batch in this process."""
-        begun = time.perf_counter()
-        found = list(_opened(self)(asks))
-        return found, time.perf_counter() - begun
+        """Attempt a batch in this process; one at a time, as world and model are shared."""
+        attempt, turn = _opened(self)
+        with turn:
+            begun = time.perf_counter()
+            found = list(attempt(asks))
+            return found, time.perf_counter() - begun
 
 
 @lru_cache(maxsize=2)
-def _opened(source: Source) -> Attempt:
-    return source.benchmark().open(source.contestant)
+def _opened(source: Source) -> tuple[Attempt, Lock]:
+    return source.benchmark().open(source.contestant), Lock()
 
 
 async def run(
