@@ -4,8 +4,8 @@ Paper: WebSTAR (arXiv:2512.10962), second part: WebSCORE's graded steps train St
 that it learned from. Its loss and class balance are not published.
 
 Ours: two forms behind one protocol. The words form (``verify.regress``) is a linear model on hashed words and a few measures; the label form (``learn.step_reward``) is a
-tiny language model that writes yes or no behind the step, good and bad steps balanced. The judge is an oracle whose verdicts are turned around with a stated rate, the
-world ScreenGrid. Reward models learn from one set of rollouts and filter another. Published step labels (GUI-Critic and others): ``docs/judges.md``.
+tiny language model that writes yes or no behind the step, good and bad steps balanced, from nothing or from an agent that imitated what the judge kept. The
+judge is an oracle whose verdicts are turned around with a stated rate, the world ScreenGrid. Reward models learn from one set of rollouts and filter another. Published step labels (GUI-Critic and others): ``docs/judges.md``.
 
     everystep reproduce steprm
 
@@ -34,7 +34,7 @@ from everystep.verify.noise import Noise
 from everystep.verify.regress import LOOKS, Trained, Training
 from everystep.verify.rule import Rule
 
-ARMS = ("everything", "oracle", "judge", "words", "labels")
+ARMS = ("everything", "oracle", "judge", "words", "labels", "labels, agent first")
 """Who says which steps are imitated."""
 ASK, GOOD, BAD = "? ", "yes", "no"
 
@@ -115,6 +115,8 @@ def said_by(name: str, config: Config, shared: Ground) -> dict[str, float]:
     if name == "words":
         return shares(shared.fresh, Trained(model=train_step_model(shared.graded, labels, Training())))
     reader = shared.student.copy()
+    if name == "labels, agent first":  # what acts in this world can read its screens
+        imitate(reader, shared.graded, {step: float(share > 0.5) for step, share in labels.items()}, config)
     form = Labels(encode=reader.model.template.encode, ask=ASK, good=GOOD, bad=BAD)
     samples = label_samples(shared.graded, labels, form)
     train_label_tokens(reader.learner, samples, epochs=config.epochs, batch=64, learning_rate=3e-3)
@@ -123,19 +125,24 @@ def said_by(name: str, config: Config, shared: Ground) -> dict[str, float]:
     return {one.targets[0]: 1 / (1 + math.exp(-value)) for one, value in zip(asked, odds, strict=True)}
 
 
+def imitate(student: Student, made: Sequence[Trajectory], kept: Mapping[str, float], config: Config) -> None:
+    """Let a student imitate the steps that are kept; the others are context."""
+    samples = [
+        supervised_sample(one, {step.id: kept[step.id] for step in one.steps})
+        for one in made
+        if any(kept[step.id] for step in one.steps)
+    ]
+    if samples:
+        student.imitate(samples, updates=config.updates, learning_rate=config.learning_rate)
+
+
 def trial(config: Config, name: str, seed: int) -> dict[str, float]:
     """Filter the fresh rollouts by one judge and imitate what it keeps."""
     shared = ground(config, seed)
     truth, teacher = shared.truth(), shares(shared.fresh, shared.judge)
     kept = {step: float(share > 0.5) for step, share in said_by(name, config, shared).items()}
-    samples = [
-        supervised_sample(one, {step.id: kept[step.id] for step in one.steps})
-        for one in shared.fresh
-        if any(kept[step.id] for step in one.steps)
-    ]
     student = shared.student.copy()
-    if samples:
-        student.imitate(samples, updates=config.updates, learning_rate=config.learning_rate)
+    imitate(student, shared.fresh, kept, config)
     tested, _ = student.test([student.world.task("test", index) for index in range(config.test_tasks)])
     targets = {step for step, weight in kept.items() if weight}
     good = {step for step, well in truth.items() if well}
