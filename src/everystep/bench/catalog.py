@@ -12,7 +12,7 @@ from everystep.core.errors import ConfigError, did_you_mean
 from everystep.core.registry import Registry
 
 BENCHMARKS: Registry[tuple[str, Mapping[str, Any]]] = Registry("benchmark")
-"""The module of each benchmark, which has a function ``benchmark(**options)``, and options that its name stands for."""
+"""The module of each benchmark, which has a function ``benchmark(**options)`` or the one that is named, and options that its name stands for."""
 for _name, _module, _options in (
     ("procbench", "procbench", {}),
     ("gsm8k", "answers", {"source": "gsm8k"}),
@@ -20,6 +20,11 @@ for _name, _module, _options in (
     ("aime24", "answers", {"source": "aime24"}),
     ("amc23", "answers", {"source": "amc23"}),
     ("bbh", "answers", {"source": "bbh"}),
+    ("sokoban", "agents:sokoban", {}),
+    ("webshop", "agents:webshop", {}),
+    ("intercode_sql", "agents:intercode_sql", {}),
+    ("bfcl", "agents:bfcl", {}),
+    ("tau2", "agents:tau2", {}),
     ("processbench", "judged", {"name": "processbench"}),
     ("prmbench", "judged", {"name": "prmbench"}),
     ("bigbench_mistake", "judged", {"name": "bigbench_mistake"}),
@@ -31,8 +36,9 @@ for _name, _module, _options in (
 
 def benchmark(name: str, options: Mapping[str, Any] | None = None) -> Benchmark:
     """Make a benchmark; an option that it does not have is refused with a suggestion."""
-    module, fixed = BENCHMARKS[name]
-    make = import_module(f"everystep.bench.{module}").benchmark
+    target, fixed = BENCHMARKS[name]
+    module, _, function = target.partition(":")
+    make = getattr(import_module(f"everystep.bench.{module}"), function or "benchmark")
     known = [one for one in inspect.signature(make).parameters if one not in fixed]
     for key in options or {}:
         if key not in known:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from everystep.bench.benchmark import About, Benchmark, mean_of
-from everystep.bench.worlds import INVALID, STEPS, WorldBenchmark
-from everystep.core.protocols import Sampling, World
-from everystep.core.records import Task, Trajectory
-from everystep.environments.exact import SPLITS
+from everystep.bench.worlds import INVALID, STEPS, WorldBenchmark, both_splits
+from everystep.core.protocols import Sampling
+from everystep.core.records import Trajectory
 from everystep.environments.procbench import SOURCE, ProcBench
 
 _PAPER = "arXiv 2410.03117, section 3.4"
@@ -36,19 +35,13 @@ def benchmark(cases: str = "published", family: str = "any", band: str = "any") 
             needs="EVERYSTEP_DATA/procbench" if cases == "published" else "nothing",
         ),
         world=partial(ProcBench, cases=cases, family=family, band=band, strict=False, ending="agent"),
-        tasks=every,
+        tasks=both_splits,
         read=states,
         empty={"prefix_accuracy": 0.0, "sequential_match": 0.0, "final_match": 0.0},
         measures=MEASURES,
         sampling=Sampling(temperature=0.0, max_tokens=512),
         constrain=False,
     )
-
-
-def every(world: World) -> Iterator[Task]:
-    """Yield the cases of both splits in the order of their numbers."""
-    found = [world.task(split, index) for split in SPLITS for index in range(world.size(split) or 0)]
-    yield from sorted(found, key=lambda task: task.seed)
 
 
 def states(made: Trajectory) -> Mapping[str, float]:

@@ -11,6 +11,7 @@ from everystep.bench.benchmark import About, Ask, Attempt, Case, Measure, Scored
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import AsyncSampler, Sampling, World
 from everystep.core.records import End, Task, Trajectory
+from everystep.environments.exact import SPLITS
 from everystep.run.demonstrate import OracleSampler
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Job, Limits, rollout, rollout_async
@@ -24,6 +25,12 @@ REWARD = mean_of("reward", "mean sum of rewards of an attempt", name="reward")
 GREEDY = Sampling(temperature=0.0, max_tokens=512)
 
 Read = Callable[[Trajectory], Mapping[str, float]]
+
+
+def both_splits(world: World) -> Iterator[Task]:
+    """Yield the tasks of both splits in the order of their numbers: what was published has no training part."""
+    found = [world.task(split, index) for split in SPLITS for index in range(world.size(split) or 0)]
+    yield from sorted(found, key=lambda task: task.seed)
 
 
 def nothing(_: Trajectory) -> Mapping[str, float]:
