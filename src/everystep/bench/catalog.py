@@ -20,6 +20,7 @@ for _name, _module, _options in (
     ("aime24", "answers", {"source": "aime24"}),
     ("amc23", "answers", {"source": "amc23"}),
     ("bbh", "answers", {"source": "bbh"}),
+    ("graph_scripts", "graph_scripts", {}),
     ("sokoban", "agents:sokoban", {}),
     ("webshop", "agents:webshop", {}),
     ("intercode_sql", "agents:intercode_sql", {}),

@@ -25,6 +25,7 @@ WORLDS: Registry[Entry] = Registry("environment")
 for _name, _target, _extra in (
     ("babyai", "babyai:BabyAI", "babyai"),
     ("boxoban", "boxoban:Boxoban", None),
+    ("graph_scripts", "graph_scripts:GraphScripts", None),
     ("gymnasium", "gymnasium:Gymnasium", "gymnasium"),
     ("hanoi", "hanoi:Hanoi", None),
     ("household", "household:Household", None),

@@ -75,6 +75,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("seagent", "S22", "reproduce", "train", "Own tasks, good steps reinforced, bad ones pushed away, phase by phase; specialists become a generalist."),
     ("step_gui", "S14", "reproduce", "train,plot", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
     ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
+    ("graph_scripts", "S32", "reproduce", "train", "A graph of steps from many observed orders of a task, and the next steps that it foretells."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
 
