@@ -12,7 +12,8 @@ tested, not a fresh one on the promoted questions.
     everystep reproduce soar
 
 All arms have the same updates and attempts, inner loops included: a grounded teacher pays for every student that it throws away.
-Not measured yet.
+Measured (docs/recipes/soar.md, five seeds): easier problems get the student off the plateau (0.48, hard ones only 0.23); the grounded reward is far behind the
+intrinsic one at this cost (-0.29 [-0.48, -0.09]).
 """
 
 from __future__ import annotations

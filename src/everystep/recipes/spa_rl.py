@@ -13,7 +13,8 @@ cut off teaches the estimator nothing; in KeyDoor the deadline is a rule of the 
     everystep reproduce spa_rl --world toolchain        ToolChain: an answer half-way earns a part
 
 Arms, at equal environment steps, exploring included: terminal, uniform (the outcome in equal parts), terminal with grounding, spa without
-grounding, spa. Not measured yet.
+grounding, spa. Measured (docs/recipes/spa_rl.md, five seeds): the estimator foretells outcomes, but its parts say nothing of the steps, and PPO learns more
+from the outcome at the end; the grounding reward makes episodes last and undoes the task.
 """
 
 from __future__ import annotations
