@@ -9,7 +9,8 @@ judge is an oracle whose verdicts are turned around with a stated rate, the worl
 
     everystep reproduce steprm
 
-Not measured yet.
+Measured (docs/recipes/steprm.md, five seeds): no small reward model takes the judge's place; a label form that starts from an agent comes nearest, and what it
+keeps teaches no better than everything.
 """
 
 from __future__ import annotations
