@@ -57,3 +57,24 @@ def test_the_list_says_size_needs_and_licence(capsys: pytest.CaptureFixture[str]
     assert "needs EVERYSTEP_DATA/procbench; licence: CC-BY-4.0" in told
     assert main(["bench", "list", "--json"]) == 0
     assert {"name", "kind", "cases", "needs", "licence", "source"} <= set(json.loads(capsys.readouterr().out)[0])  # fmt: skip
+
+
+def test_the_leaderboard_orders_contestants_and_escapes_what_they_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    script = tmp_path / "<b>bad.py"
+    script.write_text("def answer(text, seed):\n    return '?'\n", encoding="utf-8")
+    for name, model in (("good", "noisy:0.01"), ("bad", f"script:{script}"), ("best", "oracle")):
+        assert main(["bench", *SAMPLE, "--cases", "12", "--model", model, "--quiet", "--out", str(tmp_path / name)]) == 0  # fmt: skip
+    out = tmp_path / "page.html"
+    folders = [str(tmp_path / name) for name in ("bad", "good", "best")]
+    assert main(["bench", "page", *folders, "--out", str(out)]) == 0
+    page = out.read_text(encoding="utf-8")
+    assert page.index("oracle") < page.index("noisy:0.01") < page.index("script:")
+    assert "<b>bad" not in page
+    assert "&lt;b&gt;bad" in page
+    assert "<script" not in page
+    capsys.readouterr()
+    assert main(["bench", "page", str(tmp_path), "--out", str(out)]) != 0
+    assert "is not a run" in capsys.readouterr().err

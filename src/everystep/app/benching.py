@@ -43,7 +43,7 @@ class AskBench:
     """Run a benchmark: every case once for each run, kept as it comes. The same folder goes on with `everystep resume`."""
 
     name: tyro.conf.Positional[str]
-    """The benchmark; `everystep bench list` shows them."""
+    """The benchmark; `everystep bench list` shows them, `everystep bench page FOLDERS` compares results."""
     model: str = "oracle"
     """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py; for judges also rule:NAME and trained:FILE."""
     key: str | None = None
@@ -80,11 +80,27 @@ class AskBench:
     """Print the results as JSON."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskPage:
+    """Write the leaderboard of some results: one HTML page, a table for each benchmark."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of results."""
+    out: Path = Path("leaderboard.html")
+    """The file."""
+
+
 def bench(words: Sequence[str]) -> int:
-    """Run a benchmark: ``everystep bench NAME [flags]``, or ``list``."""
+    """Run a benchmark: ``everystep bench NAME [flags]``; or ``list`` them, or write the leaderboard's ``page``."""
     words = list(words)
     if words[:1] == ["list"]:
         return _list(as_json="--json" in words[1:])
+    if words[:1] == ["page"]:
+        from everystep.app.bench_page import write_leaderboard
+
+        page = parse(AskPage, words[1:], command="bench page")
+        sys.stdout.write(f"{write_leaderboard(page.folders, page.out).resolve().as_uri()}\n")
+        return 0
     asked = parse(AskBench, words, command="bench")
     chosen = benchmark(asked.name, asked.options)  # a wrong name or option is refused before a folder is made
     options = {
