@@ -65,13 +65,13 @@ def test_the_leaderboard_orders_contestants_and_escapes_what_they_are_called(
     pytest.importorskip("pyarrow")
     script = tmp_path / "<b>bad.py"
     script.write_text("def answer(text, seed):\n    return '?'\n", encoding="utf-8")
-    for name, model in (("good", "noisy:0.01"), ("bad", f"script:{script}"), ("best", "oracle")):
+    for name, model in (("good", "noisy:0.4"), ("bad", f"script:{script}"), ("best", "oracle")):
         assert main(["bench", *SAMPLE, "--cases", "12", "--model", model, "--quiet", "--out", str(tmp_path / name)]) == 0  # fmt: skip
     out = tmp_path / "page.html"
     folders = [str(tmp_path / name) for name in ("bad", "good", "best")]
     assert main(["bench", "page", *folders, "--out", str(out)]) == 0
     page = out.read_text(encoding="utf-8")
-    assert page.index("oracle") < page.index("noisy:0.01") < page.index("script:")
+    assert page.index("oracle") < page.index("noisy:0.4") < page.index("script:")
     assert "<b>bad" not in page
     assert "&lt;b&gt;bad" in page
     assert "<script" not in page
