@@ -15,6 +15,7 @@ BENCHMARKS: Registry[tuple[str, Mapping[str, Any]]] = Registry("benchmark")
 """The module of each benchmark, which has a function ``benchmark(**options)`` or the one that is named, and options that its name stands for."""
 for _name, _module, _options in (
     ("procbench", "procbench", {}),
+    ("taskbench", "taskbench", {}),
     ("gsm8k", "answers", {"source": "gsm8k"}),
     ("math500", "answers", {"source": "math500"}),
     ("aime24", "answers", {"source": "aime24"}),

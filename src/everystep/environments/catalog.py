@@ -40,6 +40,7 @@ for _name, _target, _extra in (
     ("screengrid", "screengrid:ScreenGrid", None),
     ("screens", "screens:Screens", None),
     ("stepmath", "stepmath:StepMath", None),
+    ("taskbench", "taskbench:TaskBench", None),
     ("thinkmath", "thinkmath:ThinkMath", None),
     ("toolchain", "toolchain:ToolChain", None),
     ("trikb", "trikb:TriKB", None),
