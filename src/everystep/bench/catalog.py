@@ -22,6 +22,7 @@ for _name, _module, _options in (
     ("amc23", "answers", {"source": "amc23"}),
     ("bbh", "answers", {"source": "bbh"}),
     ("graph_scripts", "graph_scripts", {}),
+    ("os_map", "os_map", {}),
     ("sokoban", "agents:sokoban", {}),
     ("webshop", "agents:webshop", {}),
     ("intercode_sql", "agents:intercode_sql", {}),

@@ -33,6 +33,7 @@ for _name, _target, _extra in (
     ("intercode_sql", "intercode_sql:InterCodeSQL", None),
     ("keydoor", "keydoor:KeyDoor", None),
     ("modchain", "modchain:ModChain", None),
+    ("os_map_files", "os_map_files:OSMapFiles", None),
     ("procbench", "procbench:ProcBench", None),
     ("questions", "questions:Questions", None),
     ("refinemask", "refinemask:RefineMask", "medical"),
