@@ -74,6 +74,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("mobile_r1", "S47", "reproduce", "train", "Imitation, rewards for single steps, rewards for whole tasks: the stages at equal environment steps."),
     ("seagent", "S22", "reproduce", "train", "Own tasks, good steps reinforced, bad ones pushed away, phase by phase; specialists become a generalist."),
     ("step_gui", "S14", "reproduce", "train,plot", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
+    ("taskbench", "S42", "reproduce", "credit", "Plans of tool calls: published graphs, gold and model plans; back-instruct with critics; plans checked and mended."),
     ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
     ("graph_scripts", "S32", "reproduce", "train", "A graph of steps from many observed orders of a task, and the next steps that it foretells."),
 )  # fmt: skip

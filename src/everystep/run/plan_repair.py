@@ -21,6 +21,7 @@ EDGES = ("path", "swap", "drop")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _REFERENCE = re.compile(r"<node-(\d{1,4})>")
 _FITS = 0.15  # what it counts that all neighbours of a call allow a tool; names as alike as that are told apart by them
+_NAME = 60  # letters that a name may have
 _ROUNDS = 6
 _NEW = 1000  # numbers of calls that are put in, while the plan is worked on
 
@@ -40,21 +41,28 @@ class Lexicon:
     graph: ToolGraph
     rare: Mapping[str, float] = field(init=False)
     vectors: Mapping[str, Mapping[str, float]] = field(init=False)
+    told: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         texts = {name: words(f"{name} {name} {tool.text}") for name, tool in self.graph.tools.items()}
         seen = Counter(word for some in texts.values() for word in {*some})
         rare = {word: log((1 + len(texts)) / count) for word, count in seen.items()}
+        told = {name: f" {' '.join(words(tool.text))} " for name, tool in self.graph.tools.items()}
+        object.__setattr__(self, "told", told)
         object.__setattr__(self, "rare", rare)
         object.__setattr__(self, "vectors", {name: _vector(some, rare) for name, some in texts.items()})
 
     def likeness(self, text: str, tool: str) -> float:
-        """Return how alike a name or a sentence and a tool are: the mean of words in common and letters of the names; 0.9 at least where the tool's description has the name in it."""
-        letters = SequenceMatcher(None, _bare(text)[:200], _bare(tool), autojunk=False).ratio()
-        vector, other = _vector(words(text), self.rare), self.vectors[tool]
+        """Return how alike a name or a sentence and a tool are: the mean of words in common and (for what is short enough to be a name) letters; 0.9 at least where the tool's description has the name in it."""
+        return self._likeness(words(text), _bare(text), tool)
+
+    def _likeness(self, said: list[str], bare: str, tool: str) -> float:
+        vector, other = _vector(said, self.rare), self.vectors[tool]
         common = sum(weight * other.get(word, 0.0) for word, weight in vector.items())
-        told = f" {' '.join(words(self.graph.tools[tool].text))} "
-        named = len(vector) > 1 and f" {' '.join(words(text))} " in told
+        if len(bare) > _NAME:
+            return common / 2
+        letters = SequenceMatcher(None, bare, _bare(tool), autojunk=False).ratio()
+        named = len(vector) > 1 and f" {' '.join(said)} " in self.told[tool]
         return max((letters + common) / 2, 0.9 * named)
 
     def nearest(self, text: str, tools: Collection[str] | None = None, least: float = 0.0) -> str | None:
@@ -65,7 +73,8 @@ class Lexicon:
         >>> lexicon.nearest("text_summarization"), lexicon.nearest("Named Entity Recognition"), lexicon.nearest("xyzzy", least=0.3)
         ('Summarization', 'Token Classification', None)
         """
-        scored = sorted((-self.likeness(text, one), one) for one in (tools or self.graph.tools))
+        said, bare = words(text), _bare(text)
+        scored = sorted((-self._likeness(said, bare, one), one) for one in (tools or self.graph.tools))
         return scored[0][1] if scored and -scored[0][0] >= least else None
 
 
