@@ -108,13 +108,14 @@ def _bare(name: str) -> str:
 
 
 def repair(
-    plan: ToolPlan, lexicon: Lexicon, *, edges: str = "path", most: int = 1, least: float = 0.2
+    plan: ToolPlan, lexicon: Lexicon, *, edges: str = "drop", most: int = 1, least: float = 0.2
 ) -> Repaired:
     """Return a plan whose tools exist and whose links and references are edges of the graph.
 
     A tool that does not exist becomes the nearest one; its call is dropped where all are less like it than ``least``. Where a pair is no edge, ``edges`` says what is done: ``path`` puts
     in the fewest tools that lead from one to the other (at most ``most``), ``swap`` takes another tool for one of the two, the most similar one that all its
-    neighbours allow, and ``drop`` takes the link and the reference away; where the first two find nothing they drop. Calls that wait in a circle lose what points back; references that count from 1 are counted from 0. A legal plan stays as it is.
+    neighbours allow, and ``drop`` takes the link and the reference away; where the first two find nothing they drop.
+    On plans that were damaged on purpose ``drop`` costs no tool and gives back most edges in all; ``path`` is better where a tool was skipped. Calls that wait in a circle lose what points back; references that count from 1 are counted from 0. A legal plan stays as it is.
     """
     if edges not in EDGES:
         raise ConfigError(f"unknown way {edges!r} to repair edges. {did_you_mean(edges, EDGES)}")
