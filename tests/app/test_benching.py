@@ -78,3 +78,12 @@ def test_the_leaderboard_orders_contestants_and_escapes_what_they_are_called(
     capsys.readouterr()
     assert main(["bench", "page", str(tmp_path), "--out", str(out)]) != 0
     assert "is not a run" in capsys.readouterr().err
+
+
+def test_a_contestant_that_cannot_play_is_refused_and_not_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert main(["bench", *SAMPLE, "--model", "random", "--quiet", "--out", str(folder)]) != 0
+    assert "chooses among admissible actions" in capsys.readouterr().err
+    assert not (folder / "rows.jsonl").read_text(encoding="utf-8")

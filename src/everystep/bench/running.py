@@ -21,8 +21,8 @@ from threading import Lock
 from typing import Any
 
 from everystep.bench.benchmark import Ask, Attempt, Benchmark, Scored
-from everystep.core.errors import StoreError
-from everystep.run.pool import Pool, Progress, Result
+from everystep.core.errors import ConfigError, StoreError
+from everystep.run.pool import Failure, Pool, Progress, Result
 from everystep.run.rollout import seed_of
 
 ROWS_FILE = "rows.jsonl"
@@ -140,6 +140,8 @@ async def run(
             async with aclosing(pool.each(source, batches(wanted, width), progress=count.pool)) as results:  # type: ignore[type-var]
                 async for result in results:
                     batch = given[result.index]
+                    if result.failure is Failure.RAISED and "ConfigError" in result.error:
+                        raise ConfigError(result.error)  # every other attempt would say the same
                     if result.value is None and len(batch) > 1 and not last:
                         again += batch
                         continue
