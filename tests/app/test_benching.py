@@ -87,3 +87,9 @@ def test_a_contestant_that_cannot_play_is_refused_and_not_scored(
     assert main(["bench", *SAMPLE, "--model", "random", "--quiet", "--out", str(folder)]) != 0
     assert "chooses among admissible actions" in capsys.readouterr().err
     assert not (folder / "rows.jsonl").read_text(encoding="utf-8")
+
+
+def test_runs_of_a_model_need_a_temperature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["bench", *SAMPLE, "--model", "chat:m@http://127.0.0.1:1/v1", "--runs", "4", "--out", str(tmp_path / "a")]  # fmt: skip
+    assert main(asked) == 2
+    assert "Give --temperature" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from everystep.bench.catalog import BENCHMARKS, benchmark
 from everystep.bench.judged import Guess
 from everystep.bench.running import ROWS_FILE, Plan, Source, Told, read_rows, run_here
 from everystep.bench.summary import report, summary, write_parquet
+from everystep.bench.worlds import sampled
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import AsyncSampler, Judge, Looks, Sampler, Sampling
 from everystep.core.records import Json, Level
@@ -35,6 +36,8 @@ from everystep.verify.rule import RULES
 from everystep.verify.templates import FIRST_WRONG, TEMPLATES
 
 SHOWN_EVERY_S = 2.0
+REAL = ("chat", "local", "smollm")
+"""Models whose answers at temperature 0 are always the same."""
 RESULTS, REPORT, TABLE = "results.json", "report.md", "rows.parquet"
 
 
@@ -64,8 +67,10 @@ class AskBench:
     """Cases that are attempted side by side, such as requests to an endpoint; by default what suits the benchmark."""
     timeout: float | None = None
     """Seconds that a batch may take before its worker is replaced."""
-    max_tokens: int = 1024
-    """Most tokens of an answer of a judge that is asked."""
+    temperature: float | None = None
+    """Sampling temperature of a model; by default what the benchmark asks for, which is 0. More than one run needs more than 0."""
+    max_tokens: int | None = None
+    """Most tokens of an answer; by default what the benchmark asks for."""
     tokens: int | None = None
     """Stop when so many tokens were read and written; what is left can be gone on with."""
     seconds: float | None = None
@@ -110,6 +115,10 @@ def bench(words: Sequence[str]) -> int:
     }
     options["by"] = list(asked.by)
     _pool(asked)
+    if asked.runs > 1 and not asked.temperature and asked.model.split(":")[0] in REAL:
+        raise ConfigError(
+            f"--runs {asked.runs} at temperature 0 would be the same attempt {asked.runs} times. Give --temperature, such as 0.7."
+        )
     folder = create(
         asked.out or _free(Path("runs"), f"bench-{asked.name}"),
         kind=BENCH, options=options, version=__version__,
@@ -134,7 +143,9 @@ def contestant(spec: str, key: str | None, seed: int, oracle: OracleSampler) -> 
     ).sampler
 
 
-def judge_of(spec: str, key: str | None, seed: int, tokens: int, known: Judge) -> Judge:
+def judge_of(
+    spec: str, key: str | None, seed: int, temperature: float | None, tokens: int | None, known: Judge
+) -> Judge:
     """Return the judge that ``spec`` names, in the worker that asks for it; ``known`` has the labels."""
     kind, _, rest = spec.partition(":")
     if kind == "oracle":
@@ -151,18 +162,24 @@ def judge_of(spec: str, key: str | None, seed: int, tokens: int, known: Judge) -
     return Asked(
         sampler=chosen.sampler,
         templates={**TEMPLATES, Level.TRAJECTORY: FIRST_WRONG},
-        sampling=Sampling(temperature=0.0, max_tokens=tokens),
+        sampling=Sampling(temperature=temperature or 0.0, max_tokens=tokens or 1024),
         looks=Looks(observations=3),
         seed=seed,
         name=kind,
     )
 
 
+def _made(
+    name: str, options: dict[str, Json], temperature: float | None, max_tokens: int | None
+) -> Benchmark:
+    return sampled(benchmark(name, options), temperature, max_tokens)
+
+
 def _run(chosen: Benchmark, asked: AskBench, folder: RunFolder) -> int:
     who: Callable[..., Any] = partial(contestant, asked.model, asked.key, asked.seed)
     if chosen.about.kind == "judge":
-        who = partial(judge_of, asked.model, asked.key, asked.seed, asked.max_tokens)
-    source = Source(partial(benchmark, asked.name, asked.options), who)
+        who = partial(judge_of, asked.model, asked.key, asked.seed, asked.temperature, asked.max_tokens)
+    source = Source(partial(_made, asked.name, asked.options, asked.temperature, asked.max_tokens), who)
     plan = Plan(
         most=asked.cases, runs=asked.runs, seed=asked.seed, batch=asked.batch, tokens=asked.tokens,
         seconds=asked.seconds,

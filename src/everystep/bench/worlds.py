@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from everystep.bench.benchmark import About, Ask, Attempt, Case, Measure, Scored, mean_of
+from everystep.bench.benchmark import About, Ask, Attempt, Benchmark, Case, Measure, Scored, mean_of
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import AsyncSampler, Sampling, World
 from everystep.core.records import End, Task, Trajectory
@@ -36,6 +36,21 @@ def both_splits(world: World) -> Iterator[Task]:
 def nothing(_: Trajectory) -> Mapping[str, float]:
     """Read nothing more of a trajectory than every benchmark does."""
     return {}
+
+
+def sampled(
+    benchmark: Benchmark, temperature: float | None = None, max_tokens: int | None = None
+) -> Benchmark:
+    """Return a benchmark whose contestants are sampled otherwise; ``None`` leaves what it asks for. Benchmarks of judges have no sampling of their own."""
+    if not isinstance(benchmark, WorldBenchmark):
+        return benchmark
+    usual = benchmark.sampling
+    changed = replace(
+        usual,
+        temperature=usual.temperature if temperature is None else temperature,
+        max_tokens=usual.max_tokens if max_tokens is None else max_tokens,
+    )
+    return replace(benchmark, sampling=changed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
