@@ -71,7 +71,7 @@ class State:
 def gold(domain: str) -> tuple[Case, ...]:
     """Return the published cases of a domain, in their order. ``ConfigError`` where the file is not there, ``DataError`` for a record of another form.
 
-    For the three domains of TaskBench the file is too large for many mirrors; where it is put beside the others it is read too.
+    For the three domains of TaskBench the file was not at hand when this was written; where it is put beside the others it is read too.
     """
     known_domain(domain)
     found = []

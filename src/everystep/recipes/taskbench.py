@@ -1,7 +1,7 @@
 """TaskBench (S42): plans of tool calls. Graphs and gold plans as published, published plans checked and mended, back-instruct with its critics, a planner without a model.
 
 Paper: TaskBench (arXiv 2311.18760, code microsoft/JARVIS): a tool graph, parts of it sampled, requests written for them by a model; F1 of nodes, edges and arguments. Certain:
-the graphs, the measures and their released scorer. Not here: TaskBench's own gold plans (the files are too large for the mirror that was used; they are read where they
+the graphs, the measures and their released scorer. Not here: TaskBench's own gold plans (they were not at hand; they are read where they
 are put beside the others), so published plans are checked without gold, and repair is counted against gold on plans that were damaged on purpose: generated ones, and the gold chains
 that GNN4TaskPlan (arXiv 2405.19119) published in the same form. Ours: templates, critics by rules, repair, damage, the planner, which takes for each piece of the request the tool whose words
 are most like it. Steps in words (ROUGE, BERTScore) are not scored.
