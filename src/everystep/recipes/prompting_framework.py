@@ -53,6 +53,7 @@ LEVELS: Mapping[str, Tier] = {
     "environments.ftrl": Tier.BASE,
     "environments.ftrl_oracle": Tier.BASE,
     "environments.humaneval": Tier.BASE,
+    "environments.miniwob": Tier.BASE,
     "environments.tau2": Tier.BASE,
     "run.journal": Tier.DATA,
     "run.journal_file": Tier.DATA,
