@@ -64,8 +64,8 @@ class Page:
         program = executable(path)
         try:
             self._pid = os.posix_spawn(
-                program,
-                [program, *flags, f"--user-data-dir={self._profile.name}", "about:blank"],
+                "/bin/sh",  # it outlives the browser and deletes the profile, also when this process was killed
+                ["sh", "-c", '"$@"; rm -rf -- "$0"', self._profile.name, program, *flags, f"--user-data-dir={self._profile.name}", "about:blank"],
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, there_in, 3), (os.POSIX_SPAWN_DUP2, there_out, 4),
