@@ -59,9 +59,7 @@ def environment(folder: Path, *, extras: str, dev: bool) -> Path:
     if not (binaries / "python").exists() and not (binaries / "python.exe").exists():
         say(f"making {folder}")
         subprocess.check_call([sys.executable, "-m", "venv", folder])
-    wanted = (
-        f"{extras} {dev} {BARE} {(ROOT / 'pyproject.toml').read_text()} {(ROOT / 'constraints.txt').read_text()}"
-    )
+    wanted = f"{extras} {dev} {BARE} {(ROOT / 'pyproject.toml').read_text()} {(ROOT / 'constraints.txt').read_text()}"
     stamp = folder / ("installed-dev" if dev else "installed")
     if stamp.exists() and stamp.read_text() == wanted:
         return binaries
