@@ -40,6 +40,8 @@ class Numbers:
 
     def open(self, make: Callable[..., Any]) -> Attempt:
         says = make()
+        with (Path(self.folder) / "opened").open("a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()}\n")
 
         def attempt(asks: Sequence[Ask]) -> list[Scored]:
             for ask in asks:

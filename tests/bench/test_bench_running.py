@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_every_case_has_one_row_for_each_run(tmp_path: Path) -> None:
     assert {value: one["success"].value for value, one in by_tag(Numbers(20, ""), rows, "parity").items()} == {"0": 1.0, "1": 0.0}  # fmt: skip
     with pytest.raises(DataError, match="no case has the tag 'size'"):
         by_tag(Numbers(20, ""), rows, "size")
+
+
+def test_a_worker_opens_its_benchmark_once(tmp_path: Path) -> None:
+    pool = Processes(Limits(workers=2))
+    source = Source(partial(Make(64, str(tmp_path))), right)  # a partial equals only itself
+    assert run_here(source, pool, tmp_path / "b", Plan(batch=4))
+    opened = (tmp_path / "opened").read_text(encoding="utf-8").split()
+    assert len(opened) == len(set(opened)) <= 2
 
 
 def test_workers_that_die_lose_nothing(tmp_path: Path) -> None:

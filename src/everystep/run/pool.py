@@ -91,7 +91,7 @@ class Limits:
 
 
 Work = Callable[[T], Awaitable[R]] | Callable[[T], R]
-"""What is done with each item: a function or a coroutine function. Other processes get it, and the items, by pickle."""
+"""What is done with each item: a function or a coroutine function. Other processes get it by pickle, once each, and so they get the items: what it keeps, it keeps from item to item."""
 
 Report = Callable[[Progress], None]
 
@@ -312,13 +312,14 @@ class _Apart:
 
     async def do(self, item: Any) -> Any:
         try:
-            payload = bytes(ForkingPickler.dumps((self._work, item)))
+            payload = bytes(ForkingPickler.dumps(item))
+            work = bytes(ForkingPickler.dumps(self._work)) if self._process is None else b""
         except Exception as error:  # pickle raises what it likes
             raise RaisedError(f"cannot be sent to another process: {told(error)}") from error
         try:
             if self._process is None:
                 self._start()
-                await self._within(self._limits.start_s, lambda: self._exchange(None), "the worker's start")
+                await self._within(self._limits.start_s, lambda: self._exchange(work), "the worker's start")
             answer = await self._within(self._limits.timeout_s, lambda: self._exchange(payload), "the work")
         except BaseException:
             await self._end()
@@ -335,12 +336,11 @@ class _Apart:
         self._process.start()
         theirs.close()
 
-    def _exchange(self, payload: bytes | None) -> Any:
-        """Send one item, if any, and wait for the answer; a dead process's pipe says so at once."""
+    def _exchange(self, payload: bytes) -> Any:
+        """Send the work or one item and wait for the answer; a dead process's pipe says so at once."""
         pipe = cast("Connection", self._pipe)
         try:
-            if payload is not None:
-                pipe.send_bytes(payload)
+            pipe.send_bytes(payload)
             return pipe.recv()
         except (EOFError, OSError) as error:
             why = f"its process ended without an answer ({type(error).__name__})"
@@ -391,28 +391,29 @@ def _hang_up(pipe: Connection) -> None:
 
 
 def _obey(pipe: Connection) -> None:
-    """The life of a worker process: answer items until the pipe is closed."""
+    """The life of a worker process: take the work, then answer items until the pipe is closed."""
     if os.name == "posix":
         os.setpgrp()  # what it starts ends with it, and an interrupt is its owner's to handle
-    pipe.send((True, None))
+    work: Callable[[Any], Any] | None = None
+    try:
+        sent = pipe.recv_bytes()
+        pipe.send((True, None))
+    except (EOFError, OSError):
+        return
     while True:
         try:
             payload = pipe.recv_bytes()
         except (EOFError, OSError):
             return
         try:
-            answer = bytes(ForkingPickler.dumps((True, _done(payload))))
+            work = ForkingPickler.loads(sent) if work is None else work
+            answer = bytes(ForkingPickler.dumps((True, perform(work, ForkingPickler.loads(payload)))))
         except Exception as error:  # whatever the work does wrong is the item's result
             answer = bytes(ForkingPickler.dumps((False, told(error))))
         try:
             pipe.send_bytes(answer)
         except OSError:
             return
-
-
-def _done(payload: bytes) -> Any:
-    work, item = ForkingPickler.loads(payload)
-    return perform(work, item)
 
 
 def perform(work: Callable[[Any], Any], item: Any) -> Any:
