@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from everystep.core.errors import DataError
 from everystep.core.protocols import Logger
@@ -124,6 +125,37 @@ def tune(
     lines += ["", f"Mean {by} by learning rate, seeds {', '.join(map(str, seeds))}."]
     (place / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return best
+
+
+def tuned_study(
+    trials: Mapping[str, RatedTrial],
+    swept: Mapping[str, RatedTrial],
+    *,
+    known: Mapping[str, float],
+    rates: Sequence[float],
+    seeds: range,
+    by: str,
+    baseline: str,
+    folder: Path,
+    loggers: Sequence[Logger] = (),
+    follow: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Study, dict[str, float]]:
+    """Run every arm at its learning rate; return the study and the rates.
+
+    ``swept`` arms take the best of ``rates`` on the two seeds after the last, by the mean of ``by``; with none in it nothing is swept. An arm in ``follow`` takes the
+    rate of the arm that it names, the others have their rate in ``known``.
+    """
+    best = dict(known)
+    if swept:
+        others = range(seeds.stop, seeds.stop + 2)
+        best |= tune(swept, rates=rates, seeds=others, by=by, folder=folder, loggers=loggers)
+        best |= {name: best[other] for name, other in follow.items()}
+    arms = {name: _at(trial, best[name]) for name, trial in trials.items()}
+    return study(arms, seeds=seeds, baseline=baseline, folder=folder, loggers=loggers), best
+
+
+def _at(trial: RatedTrial, rate: float) -> Trial:
+    return lambda seed: trial(seed, rate)
 
 
 def table(result: Study) -> str:

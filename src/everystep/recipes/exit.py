@@ -32,7 +32,7 @@ from everystep.credit.estimators import estimator
 from everystep.environments.revise import Revise, repeating, revision, spell
 from everystep.evaluate.curves import keep_curve, kept_curves, mean_lines
 from everystep.evaluate.plot import plot_lines
-from everystep.evaluate.study import RatedTrial, Trial, study, tune
+from everystep.evaluate.study import tuned_study
 from everystep.evolve.histories import HistoryBuffer, can_go_on
 from everystep.evolve.tasks import Fresh, results_of
 from everystep.learn.reweigh import reweighed
@@ -280,13 +280,12 @@ def trial(config: Config, name: str, folder: Path, seed: int, rate: float) -> di
 def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
     """Run the arms; return the quality after the last revision and the slope beyond the fixed depth, by arm."""
     trials = {name: partial(trial, config, name, folder.path) for name in ARMS}
-    seeds, best = range(config.seed, config.seed + config.seeds), dict(RATES)
-    if config.sweep:
-        swept: dict[str, RatedTrial] = {name: trials[name] for name, arm in ARMS.items() if arm.trained}
-        others = range(seeds.stop, seeds.stop + 2)
-        best |= tune(swept, rates=config.rates, seeds=others, by="last", folder=folder.path, loggers=loggers)
-    arms: dict[str, Trial] = {name: partial(trials[name], rate=best[name]) for name in ARMS}
-    result = study(arms, seeds=seeds, baseline="base tasks", folder=folder.path, loggers=loggers)
+    seeds = range(config.seed, config.seed + config.seeds)
+    swept = {name: trials[name] for name, arm in ARMS.items() if arm.trained and config.sweep}
+    result, best = tuned_study(
+        trials, swept, known=RATES, rates=config.rates, by="last", seeds=seeds, baseline="base tasks",
+        folder=folder.path, loggers=loggers,
+    )  # fmt: skip
     curves = kept_curves(folder.path, best, seeds, key="quality", across="revisions")
     plot_lines(
         mean_lines(curves), folder.path / "exit.svg", title=f"Held-out quality; chains of fixed depth have {config.depth - 1} revisions",

@@ -38,7 +38,7 @@ from everystep.credit.terms import Estimator
 from everystep.environments.keydoor import REWARD, KeyDoor, salted
 from everystep.evaluate.curves import curve_numbers, keep_curve, kept_curves
 from everystep.evaluate.plot import plot_curves
-from everystep.evaluate.study import SWEEP, RatedTrial, Trial, study, tune
+from everystep.evaluate.study import SWEEP, tuned_study
 from everystep.evaluate.worth import worth
 from everystep.learn.implicit_reward import PREFER, implicit_scores, log_ratios, prefer_outcomes, token_credit
 from everystep.learn.rounds import practise
@@ -281,18 +281,14 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
     names = [*ARMS, *(RELEASED if config.released else ())]
     trials = {name: partial(trial, config, name, folder.path) for name in names}
     seeds = range(config.seed, config.seed + config.seeds)
-    best = {name: RATES[name] for name in names}
-    if config.sweep:
-        others = range(seeds.stop, seeds.stop + 2)
-        short = replace(config, steps=config.sweep_steps)
-        rated: dict[str, RatedTrial] = {
-            name: partial(trial, short, name, folder.path / SWEEP) for name in names if name != "gigpo"
-        }
-        best = tune(rated, rates=config.rates, seeds=others, by="area", folder=folder.path, loggers=loggers)
-        best["gigpo"] = best["grpo"]  # no state comes back: they are the same
-    arms: dict[str, Trial] = {name: partial(trials[name], rate=best[name]) for name in names}
-    result = study(arms, seeds=seeds, baseline="grpo", folder=folder.path, loggers=loggers)
-    curves = kept_curves(folder.path, {name: best[name] for name in names}, seeds)
+    short = replace(config, steps=config.sweep_steps)
+    rated = {name: partial(trial, short, name, folder.path / SWEEP) for name in names if name != "gigpo"}
+    result, best = tuned_study(
+        trials, rated if config.sweep else {}, known={name: RATES[name] for name in names}, rates=config.rates,
+        follow={"gigpo": "grpo"},  # no state comes back: they are the same
+        by="area", seeds=seeds, baseline="grpo", folder=folder.path, loggers=loggers,
+    )  # fmt: skip
+    curves = kept_curves(folder.path, best, seeds)
     plot_curves(
         curves, folder.path / "istar.svg", title="KeyDoor, no state comes back", steps=float(config.steps)
     )

@@ -30,7 +30,7 @@ from everystep.core.records import Task, Trajectory
 from everystep.credit.estimators import estimator
 from everystep.environments.trikb import TriKB, write_ret
 from everystep.environments.trikb_facts import ENTITIES, NONE, RELATIONS, STORES
-from everystep.evaluate.study import RatedTrial, Trial, study, tune
+from everystep.evaluate.study import RatedTrial, tuned_study
 from everystep.learn.prompts import candidates_of, last_step_scores, prompts_of
 from everystep.learn.samples import supervised_sample
 from everystep.learn.setup import texts_of
@@ -327,26 +327,19 @@ def learned(config: Config, arm: Arm, seed: int, rate: float, budget: int) -> di
 def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
     """Run the arms; return recall, routing accuracy and retrievals a question by arm."""
 
-    def rated(name: str) -> RatedTrial:
-        return lambda seed, rate: learned(config, ARMS[name], seed, rate, config.budget // 2)
+    def rated(name: str, budget: int) -> RatedTrial:
+        return lambda seed, rate: learned(config, ARMS[name], seed, rate, budget)
 
-    def fixed(name: str, rate: float) -> Trial:
-        return lambda seed: learned(config, ARMS[name], seed, rate, config.budget)
-
-    seeds = range(config.seed, config.seed + config.seeds)
-    best = {name: arm.rate for name, arm in ARMS.items()}
-    if config.sweep:
-        trials = {
-            name: rated(name)
-            for name, arm in ARMS.items()
-            if arm.how not in ("nothing", "static") and arm.rms is None
-        }
-        other = [seeds.stop, seeds.stop + 1]
-        best |= tune(
-            trials, rates=config.rates, seeds=other, by="recall", folder=folder.path, loggers=loggers
-        )
-        best |= {name: best["Step-GRPO"] for name, arm in ARMS.items() if arm.rms is not None}
-    arms = {name: fixed(name, best[name]) for name in ARMS}
-    result = study(arms, seeds=seeds, baseline="GRPO", folder=folder.path, loggers=loggers)
+    swept = {
+        name: rated(name, config.budget // 2)
+        for name, arm in ARMS.items()
+        if config.sweep and arm.how not in ("nothing", "static") and arm.rms is None
+    }
+    result, _ = tuned_study(
+        {name: rated(name, config.budget) for name in ARMS}, swept,
+        known={name: arm.rate for name, arm in ARMS.items()}, rates=config.rates, by="recall",
+        follow={name: "Step-GRPO" for name, arm in ARMS.items() if arm.rms is not None},
+        seeds=range(config.seed, config.seed + config.seeds), baseline="GRPO", folder=folder.path, loggers=loggers,
+    )  # fmt: skip
     keys = ("recall", "routing", "retrievals")
     return {f"{key} {one.name}": one.means[key].value for one in result.arms for key in keys}

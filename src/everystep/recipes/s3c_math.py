@@ -31,7 +31,7 @@ from everystep.data.slips import Slips, once
 from everystep.data.teachers import OracleTeacher, lost_ground
 from everystep.environments.stepmath import StepMath
 from everystep.evaluate.recovery import Start, forced_errors, recovery
-from everystep.evaluate.study import RatedTrial, Trial, study, tune
+from everystep.evaluate.study import RatedTrial, tuned_study
 from everystep.learn.samples import supervised_sample
 from everystep.learn.setup import texts_of
 from everystep.learn.student import Student
@@ -263,19 +263,15 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
     def rated(name: str) -> RatedTrial:
         return lambda seed, rate: trained(config, name, seed, rate, config.sweep_updates).test(tasks)[0]
 
-    def settled(name: str, rate: float) -> Trial:
-        return lambda seed: numbers_of(config, trained(config, name, seed, rate, config.updates))
+    def settled(name: str) -> RatedTrial:
+        return lambda seed, rate: numbers_of(config, trained(config, name, seed, rate, config.updates))
 
-    best = dict.fromkeys(ARMS, config.learning_rate)
-    if not config.learning_rate:
-        after = config.seed + config.seeds
-        best = tune(
-            {name: rated(name) for name in ARMS}, rates=config.rates, seeds=(after, after + 1), by="success",
-            folder=folder.path, loggers=loggers,
-        )  # fmt: skip
-    arms = {name: settled(name, best[name]) for name in ARMS}
-    seeds = range(config.seed, config.seed + config.seeds)
-    result = study(arms, seeds=seeds, baseline=BASELINE, folder=folder.path, loggers=loggers)
+    result, _ = tuned_study(
+        {name: settled(name) for name in ARMS},
+        {} if config.learning_rate else {name: rated(name) for name in ARMS},
+        known=dict.fromkeys(ARMS, config.learning_rate), rates=config.rates, by="success",
+        seeds=range(config.seed, config.seed + config.seeds), baseline=BASELINE, folder=folder.path, loggers=loggers,
+    )  # fmt: skip
     return {
         f"{key} {one.name}": one.means[key].value
         for one in result.arms

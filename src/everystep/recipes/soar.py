@@ -32,7 +32,7 @@ from everystep.credit.estimators import estimator
 from everystep.environments.modchain import ModChain, hasty
 from everystep.evaluate.curves import keep_curve, kept_curves, mean_lines
 from everystep.evaluate.plot import plot_lines
-from everystep.evaluate.study import RatedTrial, Trial, study, tune
+from everystep.evaluate.study import tuned_study
 from everystep.evolve.teaching import Choice, Menu, Promotion, credit_of, leave_one_out, lessons
 from everystep.learn.learner import Kept
 from everystep.learn.samples import supervised_sample
@@ -297,12 +297,11 @@ def trial(config: Config, name: str, folder: Path, seed: int, rate: float) -> di
 def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
     """Run the arms; return the final accuracy on the hard test half and the updates to the first solved problem, by arm."""
     trials = {name: partial(trial, config, name, folder.path) for name in STEPS}
-    seeds, best = range(config.seed, config.seed + config.seeds), dict(RATES)
-    if config.sweep:
-        others, swept = range(seeds.stop, seeds.stop + 2), dict[str, RatedTrial](trials)
-        best = tune(swept, rates=config.rates, seeds=others, by="final", folder=folder.path, loggers=loggers)
-    arms: dict[str, Trial] = {name: partial(trials[name], rate=best[name]) for name in STEPS}
-    result = study(arms, seeds=seeds, baseline="hard only", folder=folder.path, loggers=loggers)
+    seeds = range(config.seed, config.seed + config.seeds)
+    result, best = tuned_study(
+        trials, trials if config.sweep else {}, known=RATES, rates=config.rates, by="final", seeds=seeds,
+        baseline="hard only", folder=folder.path, loggers=loggers,
+    )  # fmt: skip
     curves = kept_curves(folder.path, best, seeds, key="accuracy", across="updates")
     plot_lines(
         mean_lines(curves), folder.path / "soar.svg", title="Hard problems solved, over updates with all inner loops",

@@ -38,7 +38,7 @@ from everystep.environments.keydoor import MOVES, REWARD, KeyDoor
 from everystep.environments.toolchain import ToolChain
 from everystep.evaluate.curves import curve_numbers, keep_curve, kept_curves
 from everystep.evaluate.plot import plot_curves
-from everystep.evaluate.study import SWEEP, RatedTrial, Trial, study, tune
+from everystep.evaluate.study import SWEEP, tuned_study
 from everystep.evaluate.worth import worth
 from everystep.learn.attribution import contributions, fit_outcomes, with_step_rewards
 from everystep.learn.learner import LocalLearner, LocalOptions
@@ -318,16 +318,12 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
     names = [*ARMS, *(RELEASED if config.released else ())]
     trials = {name: partial(trial, config, name, folder.path) for name in names}
     seeds = range(config.seed, config.seed + config.seeds)
-    best = {name: RATES[name] for name in names}
-    if config.sweep:
-        others = range(seeds.stop, seeds.stop + 2)
-        short = replace(config, steps=config.sweep_steps)
-        rated: dict[str, RatedTrial] = {
-            name: partial(trial, short, name, folder.path / SWEEP) for name in names
-        }
-        best = tune(rated, rates=config.rates, seeds=others, by="area", folder=folder.path, loggers=loggers)
-    arms: dict[str, Trial] = {name: partial(trials[name], rate=best[name]) for name in names}
-    result = study(arms, seeds=seeds, baseline="terminal", folder=folder.path, loggers=loggers)
+    short = replace(config, steps=config.sweep_steps)
+    rated = {name: partial(trial, short, name, folder.path / SWEEP) for name in names}
+    result, best = tuned_study(
+        trials, rated if config.sweep else {}, known={name: RATES[name] for name in names}, rates=config.rates,
+        by="area", seeds=seeds, baseline="terminal", folder=folder.path, loggers=loggers,
+    )  # fmt: skip
     plot_curves(
         kept_curves(folder.path, best, seeds),
         folder.path / f"spa_rl_{config.world}.svg",
