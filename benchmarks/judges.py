@@ -19,6 +19,7 @@ from zlib import crc32
 
 import numpy as np
 
+from everystep.bench.judged import counts_of, decisive, measures_of
 from everystep.core.errors import JudgeError
 from everystep.core.protocols import Evidence, Judge
 from everystep.core.records import Level
@@ -26,17 +27,9 @@ from everystep.evaluate.labelled import SETS, Labelled, agent_of, labelled
 from everystep.evaluate.plot import plot_reliability
 from everystep.evaluate.step_metrics import (
     accuracy,
-    erroneous_accuracy,
-    error_f1,
-    error_free_accuracy,
-    first_error_counts,
-    first_error_f1,
     gain,
     kept_precision,
-    location_accuracy,
     measured,
-    prm_score,
-    step_counts,
 )
 from everystep.verify.ask import Asked
 from everystep.verify.evidence import step_evidence, trajectory_evidence
@@ -48,20 +41,6 @@ from everystep.verify.templates import FIRST_WRONG, STEP_SCORE, TEMPLATES
 
 FOLDS = 5
 MARKS = ("<!-- tables: benchmarks/judges.py -->", "<!-- end of tables -->")
-MAIN = {
-    "processbench": ("first-error F1", first_error_f1),
-    "prmbench": ("PRMScore", prm_score),
-    "bigbench_mistake": ("location accuracy", location_accuracy),
-    "who_and_when": ("step accuracy", accuracy),
-    "gui_critic": ("accuracy", accuracy),
-}
-MORE = {
-    "processbench": (("erroneous", erroneous_accuracy), ("error-free", error_free_accuracy)),
-    "prmbench": (("F1 on wrong steps", error_f1),),
-    "bigbench_mistake": (("with a mistake", erroneous_accuracy), ("without", error_free_accuracy)),
-    "who_and_when": (),
-    "gui_critic": (),
-}
 _DYCK = re.compile(r"^([\[\](){}<>]) ?; stack: ?(.*)$")
 _CLOSES = {")": "(", "]": "[", "}": "{", ">": "<"}
 
@@ -80,23 +59,6 @@ class Case:
 
 
 # --- what is said, from scores --------------------------------------------------------------------
-
-
-def counts(name: str, item: Labelled, score_S: np.ndarray, threshold: float) -> tuple[float, ...]:
-    """Return the counts of one trajectory at a threshold."""
-    below = np.flatnonzero(score_S < threshold)
-    if name in ("processbench", "bigbench_mistake"):
-        return first_error_counts(item.first, int(below[0]) if below.size else None)
-    if name == "prmbench":
-        return step_counts(item.bad, set(below.tolist()), item.known)
-    if name == "gui_critic":
-        return (1.0, float((score_S[-1] < threshold) == bool(item.bad)))
-    return (1.0, float(decisive(score_S) == item.first))
-
-
-def decisive(score_S: np.ndarray) -> int:
-    """Return the first of the steps with the lowest score."""
-    return int(np.argmin(score_S))
 
 
 def agent_hit(item: Labelled, place: int) -> tuple[float, ...]:
@@ -172,8 +134,11 @@ def tuned(name: str, cases: Sequence[Case], scores: Sequence[np.ndarray]) -> flo
     best, _ = max(
         (
             float(
-                MAIN[name][1](
-                    np.sum([counts(name, c.item, s, t) for c, s in zip(cases, scores, strict=True)], axis=0)
+                measures_of(name)[0].of(
+                    np.sum(
+                        [counts_of(name, c.item, s.tolist(), t) for c, s in zip(cases, scores, strict=True)],
+                        axis=0,
+                    )
                 )
             ),
             t,
@@ -184,8 +149,11 @@ def tuned(name: str, cases: Sequence[Case], scores: Sequence[np.ndarray]) -> flo
         t
         for t in grid
         if float(
-            MAIN[name][1](
-                np.sum([counts(name, c.item, s, t) for c, s in zip(cases, scores, strict=True)], axis=0)
+            measures_of(name)[0].of(
+                np.sum(
+                    [counts_of(name, c.item, s.tolist(), t) for c, s in zip(cases, scores, strict=True)],
+                    axis=0,
+                )
             )
         )
         == best
@@ -228,13 +196,13 @@ def line(name: str, cases: Sequence[Case], label: str, keys: Sequence[str]) -> l
     """Return a row of the main table; counts of several seeds are added up before the measure."""
     problems = [case.item.problem for case in cases]
     rows = [
-        np.sum([counts(name, case.item, case.scores[key], 0.5) for key in keys], axis=0) for case in cases
+        np.sum([counts_of(name, case.item, case.scores[key].tolist()) for key in keys], axis=0)
+        for case in cases
     ]
-    cells = [label, str(measured(rows, problems, MAIN[name][1]))]
-    cells += [str(measured(rows, problems, measure)) for _, measure in MORE[name]]
+    cells = [label, *(str(measured(rows, problems, one.of)) for one in measures_of(name))]
     if name == "who_and_when":
         hits = [
-            np.sum([agent_hit(case.item, decisive(case.scores[key])) for key in keys], axis=0)
+            np.sum([agent_hit(case.item, decisive(case.scores[key].tolist())) for key in keys], axis=0)
             for case in cases
         ]
         cells.append(str(measured(hits, problems, accuracy)))
@@ -370,8 +338,7 @@ def _section(
     bad = sum(len(case.item.bad) for case in cases)
     head = [
         "judge",
-        MAIN[name][0],
-        *(what for what, _ in MORE[name]),
+        *(one.name for one in measures_of(name)),
         *(["agent accuracy"] if name == "who_and_when" else []),
         "AUC",
     ]

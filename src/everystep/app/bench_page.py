@@ -6,21 +6,19 @@ else.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from everystep.app.pages import asset, source_hash, write_html
 from everystep.bench.benchmark import Benchmark
 from everystep.bench.catalog import benchmark
 from everystep.bench.running import ROWS_FILE, read_rows
 from everystep.bench.summary import Summary, summary
-from everystep.core.errors import DataError, StoreError
+from everystep.core.errors import DataError
 from everystep.evaluate.intervals import Interval
 from everystep.run.folder import BENCH, open_run
 
@@ -72,9 +70,8 @@ def leaderboard(folders: Sequence[Path]) -> str:
         )
         tables[name, told].append(entry)
     body = "".join(_table(benchmark(name, some[0].options), told, some) for (name, told), some in sorted(tables.items()))  # fmt: skip
-    style = files("everystep.app").joinpath("assets", "page.css").read_text(encoding="utf-8") + _STYLE
-    digest = b64encode(sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    style = asset("page.css") + _STYLE
+    policy = f"default-src 'none'; style-src '{source_hash(style)}'; base-uri 'none'; form-action 'none'"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Leaderboard</title>'
@@ -86,13 +83,7 @@ def leaderboard(folders: Sequence[Path]) -> str:
 
 def write_leaderboard(folders: Sequence[Path], out: Path) -> Path:
     """Write the page and return its path."""
-    page = leaderboard(folders)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write the page {str(out)!r}: {error}. Choose another file.") from None
-    return out
+    return write_html(leaderboard(folders).encode(), out)
 
 
 def _table(chosen: Benchmark, told: str, entries: Sequence[Entry]) -> str:

@@ -15,9 +15,9 @@ import tyro
 
 from everystep import __version__
 from everystep.app.flags import parse
+from everystep.app.judges import rule_judge, trained_judge
 from everystep.app.progress import ConsoleProgress
 from everystep.app.run_models import model_of
-from everystep.app.training import _free
 from everystep.bench.benchmark import About, Benchmark
 from everystep.bench.catalog import BENCHMARKS, benchmark
 from everystep.bench.judged import Guess
@@ -28,11 +28,9 @@ from everystep.core.errors import ConfigError
 from everystep.core.protocols import AsyncSampler, Judge, Looks, Sampler, Sampling
 from everystep.core.records import Json, Level
 from everystep.run.demonstrate import OracleSampler
-from everystep.run.folder import BENCH, RunFolder, create, write_json
+from everystep.run.folder import BENCH, RunFolder, create, free_folder, write_json
 from everystep.run.pool import Limits, Pool, Processes, Tasks
 from everystep.verify.ask import Asked
-from everystep.verify.regress import Trained, load_model
-from everystep.verify.rule import RULES
 from everystep.verify.templates import FIRST_WRONG, TEMPLATES
 
 SHOWN_EVERY_S = 2.0
@@ -48,7 +46,7 @@ class AskBench:
     name: tyro.conf.Positional[str]
     """The benchmark; `everystep bench list` shows them, `everystep bench page FOLDERS` compares results."""
     model: str = "oracle"
-    """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py; for judges also rule:NAME and trained:FILE."""
+    """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py; for judges also rule:NAME, rule:FILE.py and trained:FILE."""
     key: str | None = None
     """Name of the environment variable with an endpoint's key."""
     options: dict[str, Json] = field(default_factory=dict)
@@ -120,7 +118,7 @@ def bench(words: Sequence[str]) -> int:
             f"--runs {asked.runs} at temperature 0 would be the same attempt {asked.runs} times. Give --temperature, such as 0.7."
         )
     folder = create(
-        asked.out or _free(Path("runs"), f"bench-{asked.name}"),
+        asked.out or free_folder(f"bench-{asked.name}"),
         kind=BENCH, options=options, version=__version__,
     )  # fmt: skip
     return _run(chosen, asked, folder)
@@ -153,11 +151,9 @@ def judge_of(
     if kind == "random":
         return Guess(seed=seed)
     if kind == "rule":
-        return RULES[rest]
+        return rule_judge(rest)
     if kind == "trained":
-        if not rest:
-            raise ConfigError("--model trained: which? trained:FILE, a model that was saved.")
-        return Trained(model=load_model(Path(rest)))
+        return trained_judge(rest)
     chosen = model_of(spec, answer=None, seed=seed, key=key)
     return Asked(
         sampler=chosen.sampler,

@@ -109,13 +109,9 @@ def build_judge(asked: Options, stack: ExitStack, beside: Path | None) -> Built:
 
 def _plain(asked: Options, kind: str, rest: str, stack: ExitStack) -> Judge:
     if kind == "rule":
-        return _rule(asked, rest)
+        return rule_judge(rest, name=asked.name, looks=_looks(asked, observations=1))
     if kind == "trained":
-        if not rest:
-            raise ConfigError("--judge trained: which? trained:FILE, a model that was saved.")
-        return Trained(
-            model=load_model(Path(rest)), name=asked.name or "trained", version=_digest(Path(rest))
-        )
+        return trained_judge(rest, name=asked.name)
     if kind == "oracle":
         if rest not in ("", "distance"):
             raise ConfigError(f"--judge {asked.judge!r}: expected oracle or oracle:distance.")
@@ -140,18 +136,26 @@ def environment_of(task: Task) -> Environment:
     return world(task.environment).make()
 
 
-def _rule(asked: Options, rest: str) -> Judge:
-    if not rest.endswith(".py"):
-        found = RULES[rest]
-        return replace(found, name=asked.name) if asked.name else found
-    function = python_file(Path(rest)).get("judge")
+def rule_judge(rule: str, *, name: str = "", looks: Looks | None = None) -> Judge:
+    """Return the rule of that name, or the function ``judge(evidence)`` of a file ``FILE.py``, which is shown what ``looks`` says."""
+    if not rule.endswith(".py"):
+        found = RULES[rule]
+        return replace(found, name=name) if name else found
+    function = python_file(Path(rule)).get("judge")
     if not callable(function):
         raise ConfigError(
-            f"{rest!r} defines no function judge(evidence) that returns a number from 0 to 1, true, false or None."
+            f"{rule!r} defines no function judge(evidence) that returns a number from 0 to 1, true, false or None."
         )
-    name = asked.name or Path(rest).stem
-    looks = _looks(asked, observations=1)
-    return Rule(name=name, function=function, looks=looks, version=_digest(Path(rest), repr(looks)))
+    looks = looks or Looks(observations=1)
+    version = _digest(Path(rule), repr(looks))
+    return Rule(name=name or Path(rule).stem, function=function, looks=looks, version=version)
+
+
+def trained_judge(file: str, *, name: str = "") -> Judge:
+    """Return the judge that was trained and saved in a file."""
+    if not file:
+        raise ConfigError("--judge trained: which? trained:FILE, a model that was saved.")
+    return Trained(model=load_model(Path(file)), name=name or "trained", version=_digest(Path(file)))
 
 
 def _digest(path: Path, more: str = "") -> str:

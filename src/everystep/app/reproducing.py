@@ -13,12 +13,11 @@ import tyro
 
 from everystep import __version__
 from everystep.app.flags import checked, parse
-from everystep.app.training import _free
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger
 from everystep.evaluate.study import REPORT
 from everystep.recipes.catalog import RECIPES, recipe
-from everystep.run.folder import CONFIG, STUDY, RunFolder, create
+from everystep.run.folder import CONFIG, STUDY, RunFolder, create, free_folder
 
 C = TypeVar("C")
 
@@ -75,7 +74,7 @@ def reproduce(words: Sequence[str]) -> int:
         default=Reproduce(config=chosen.Config(), output=Output()),
     )
     folder = create(
-        asked.output.out or _free(Path("runs"), name),
+        asked.output.out or free_folder(name),
         recipe=name,
         kind=STUDY,
         options=asdict(asked.config),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import tyro
@@ -247,11 +246,3 @@ def task_of(spec: str) -> tuple[str, int]:
 def at_cap_of(word: str) -> AtCap:
     """Return what happens when the samples of a step are used up."""
     return AtCap(word)
-
-
-def free_folder(name: str, parent: Path = Path("runs")) -> Path:
-    """Return the first folder ``name-NUMBER`` under ``parent`` that does not exist."""
-    count = 1
-    while (parent / f"{name}-{count}").exists():
-        count += 1
-    return parent / f"{name}-{count}"

@@ -16,12 +16,23 @@ from everystep import __version__
 from everystep.app.flags import checked, parse
 from everystep.app.run_lines import cost_text
 from everystep.app.run_make import Made, make, runner_of, stored
-from everystep.app.run_options import RunOptions, free_folder
+from everystep.app.run_options import RunOptions
 from everystep.app.run_view import JsonView, QuietView, RunView, ToldJournal
 from everystep.core.errors import ConfigError, EverystepError, StoreError
 from everystep.core.records import End
 from everystep.core.trace import Kind
-from everystep.run.folder import BENCH, CONFIG, RUN, STUDY, TRAIN, RunFolder, create, open_run, write_json
+from everystep.run.folder import (
+    BENCH,
+    CONFIG,
+    RUN,
+    STUDY,
+    TRAIN,
+    RunFolder,
+    create,
+    free_folder,
+    open_run,
+    write_json,
+)
 from everystep.run.fork import fork_run
 from everystep.run.journal import Journal, repair
 from everystep.run.loop import Runner

@@ -26,7 +26,7 @@ from everystep.core.trace import Kind
 from everystep.environments.handsets import ScreenTask, unknown_risk, words_of
 from everystep.run.context import Window
 from everystep.run.decide import Role, Way
-from everystep.run.folder import JOURNAL
+from everystep.run.folder import JOURNAL, free_folder
 from everystep.run.journal import Journal
 from everystep.run.loop import Runner
 from everystep.run.parts import Bounds, Outcome, Parts
@@ -83,7 +83,9 @@ class StepByStep:
         self, screen: Screen, task: str, *, max_steps: int, told: Callable[[int], Awaitable[None]]
     ) -> Report:
         """Work on the task until the agent ends it or ``max_steps`` gestures were made."""
-        name = _free(self._folder)
+        folder = free_folder("task", self._folder)
+        folder.mkdir(parents=True)
+        name = folder.name
         model = self._sampler(screen, task)
         way = Way(
             sampler=model if isinstance(model, AsyncSampler) else _Aside(model),
@@ -95,9 +97,7 @@ class StepByStep:
             operator=Role(name="operator", ways=(way,)), gate=self._gate, observers=(steps,), in_doubt="skip"
         )
         record = Task(id=name, instruction=task, environment=f"screen:{screen.name}")
-        with Journal.create(
-            self._folder / name / JOURNAL, {"command": "screen", "device": screen.name}
-        ) as journal:
+        with Journal.create(folder / JOURNAL, {"command": "screen", "device": screen.name}) as journal:
             runner = Runner(
                 run=name,
                 task=record,
@@ -172,11 +172,3 @@ def _report(outcome: Outcome, journal: Journal) -> Report:
             outcome="done" if said[0] == "done" else "aborted", steps=outcome.steps - 1, words=said[1]
         )
     return Report(outcome="stopped", steps=outcome.steps, why=outcome.why)
-
-
-def _free(folder: Path) -> str:
-    number = 1
-    while (folder / f"task-{number}").exists():
-        number += 1
-    (folder / f"task-{number}").mkdir(parents=True)
-    return f"task-{number}"

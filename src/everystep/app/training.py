@@ -16,7 +16,7 @@ from everystep.app.flags import checked, from_toml, parse
 from everystep.core.errors import ConfigError, EverystepError
 from everystep.core.protocols import Logger
 from everystep.recipes.catalog import RECIPES, Recipe, recipe
-from everystep.run.folder import RunFolder, create
+from everystep.run.folder import RunFolder, create, free_folder
 from everystep.run.journal import repair
 
 C = TypeVar("C")
@@ -79,7 +79,7 @@ def train(words: Sequence[str]) -> int:
         default=Train(config=config, output=Output()),
     )
     folder = create(
-        asked.output.out or _free(Path("runs"), f"{name}-{asked.config.environment}"),
+        asked.output.out or free_folder(f"{name}-{asked.config.environment}"),
         recipe=name,
         options=asdict(asked.config),
         version=__version__,
@@ -162,14 +162,6 @@ def _threads(asked: int | None, model: str) -> None:
         torch.set_num_threads(
             1
         )  # a small model's work is too short to be shared, and one thread repeats to the bit
-
-
-def _free(parent: Path, name: str) -> Path:
-    """Return the first folder of that name with a number that does not exist."""
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return parent / f"{name}-{number}"
 
 
 def _recipes_text() -> str:

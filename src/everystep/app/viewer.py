@@ -13,17 +13,15 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from everystep.app.page_data import page_data
 from everystep.app.page_reasons import explainer
 from everystep.app.page_run import run_page_data
+from everystep.app.pages import asset, source_hash, write_html
 from everystep.app.reading import journal_of
 from everystep.app.run_reading import is_run
-from everystep.core.errors import StoreError
 from everystep.core.trace import Trace
 from everystep.run.folder import JOURNAL, MODEL, open_run
 from everystep.run.journal import Journal
@@ -63,7 +61,7 @@ def write_page(
     unknown estimator.
     """
     if isinstance(source, Path) and is_run(source):
-        return _written(html_page(_run_data(source)), out)
+        return write_html(html_page(_run_data(source)), out)
     name, trace, config, word = _read(source)
     explain = explainer(estimator, variant, config={**trace.run, **config})
     while True:
@@ -72,7 +70,7 @@ def write_page(
         if len(page) <= SIZE_LIMIT or episodes <= 1:
             break
         episodes = max(1, int(0.9 * data["stored"] * SIZE_LIMIT / len(page)))
-    return _written(page, out)
+    return write_html(page, out)
 
 
 def _run_data(source: Path) -> dict[str, Any]:
@@ -84,27 +82,16 @@ def _run_data(source: Path) -> dict[str, Any]:
         return run_page_data(journal, name=name, config=config)
 
 
-def _written(page: bytes, out: Path) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = out.with_name(f"{out.name}.new")
-        fresh.write_bytes(page)
-        fresh.replace(out)
-    except OSError as error:
-        raise StoreError(f"cannot write the page {str(out)!r}: {error}. Choose another file.") from None
-    return out
-
-
 def html_page(data: Mapping[str, Any]) -> bytes:
     """Return the HTML of a page that shows ``data``, see ``page_data``."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     packed = b64encode(gzip.compress(text.encode("ascii"), 9, mtime=0)).decode("ascii")
     script, style = _joined(_SCRIPTS), _joined(_STYLES)
     policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        f"default-src 'none'; script-src '{source_hash(script)}'; style-src '{source_hash(style)}'; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    page = _asset("page.html")
+    page = asset("page.html")
     for key, value in (("policy", policy), ("style", style), ("script", script), ("data", packed)):
         page = page.replace(f"{{{{{key}}}}}", value)
     return page.encode()
@@ -146,23 +133,14 @@ def _words(folder: Path) -> Callable[[int], str] | None:
 
 
 @cache
-def _asset(name: str) -> str:
-    return files("everystep.app").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-@cache
 def _joined(names: tuple[str, ...]) -> str:
     """Join assets; a vendored one keeps its licence as a comment, without the address in its banner."""
     parts = []
     for name in names:
-        text = _asset(name)
+        text = asset(name)
         if name.startswith("uplot/"):
-            licence = _asset("uplot/LICENSE")
+            licence = asset("uplot/LICENSE")
             body = text.split("*/", 1)[1] if text.startswith("/*!") else text
             text = f"/* uPlot\n{licence}\n*/\n{body.strip()}\n"
         parts.append(text)
     return "\n" + "\n".join(parts)
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}"

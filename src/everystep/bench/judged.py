@@ -51,7 +51,8 @@ _CASES = {
 }
 
 
-def _measures(name: str) -> tuple[Measure, ...]:
+def measures_of(name: str) -> tuple[Measure, ...]:
+    """Return the published measures of a set, the main one first; their columns are what ``counts_of`` counts."""
     paper = _PAPERS[name]
 
     def of(label: str, columns: tuple[str, ...], measure: Callable[[Any], Any], definition: str) -> Measure:
@@ -83,6 +84,25 @@ def _measures(name: str) -> tuple[Measure, ...]:
         )
     what = "decisive step said exactly" if name == "who_and_when" else "the last step rightly judged"
     return (of("accuracy", _HIT, accuracy, what),)
+
+
+def counts_of(
+    name: str, item: Labelled, scores: Sequence[float], wrong_below: float = WRONG_BELOW
+) -> tuple[float, ...]:
+    """Return what a set's measures count of one trajectory, from a score a step: in the order of their columns."""
+    wrong = [at for at, score in enumerate(scores) if score < wrong_below]
+    if name in ("processbench", "bigbench_mistake"):
+        return first_error_counts(item.first, wrong[0] if wrong else None)
+    if name == "prmbench":
+        return step_counts(item.bad, wrong, item.known)
+    if name == "gui_critic":
+        return (1.0, float((scores[-1] < wrong_below) == bool(item.bad)))
+    return (1.0, float(decisive(scores) == item.first))
+
+
+def decisive(scores: Sequence[float]) -> int:
+    """Return the first of the steps with the lowest score."""
+    return min(range(len(scores)), key=scores.__getitem__)
 
 
 @dataclass(slots=True)
@@ -142,7 +162,7 @@ class JudgeBenchmark:
         return About(
             name=self.name,
             kind="judge",
-            summary=_measures(self.name)[0].definition,
+            summary=measures_of(self.name)[0].definition,
             source=one.source,
             licence=one.licence,
             cases=_CASES[self.name],
@@ -153,7 +173,7 @@ class JudgeBenchmark:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """The published measures of the set."""
-        return _measures(self.name)
+        return measures_of(self.name)
 
     @property
     def failed(self) -> Mapping[str, float]:
@@ -196,16 +216,9 @@ class JudgeBenchmark:
     def _row(self, item: Labelled, shares: Mapping[str, float]) -> Scored:
         steps = item.trajectory.steps
         scores = [shares.get(step.id, 1.0) for step in steps]
-        wrong = [at for at, score in enumerate(scores) if score < WRONG_BELOW]
-        first = wrong[0] if wrong else None
-        if self.name in ("processbench", "bigbench_mistake"):
-            found = dict(zip(_FIRST, first_error_counts(item.first, first), strict=True))
-        elif self.name == "prmbench":
-            found = dict(zip(_STEPS, step_counts(item.bad, set(wrong), item.known), strict=True))
-        elif self.name == "gui_critic":
-            found = {"tried": 1.0, "hit": float((scores[-1] < WRONG_BELOW) == bool(item.bad))}
-        else:
-            found = {"tried": 1.0, "hit": float(scores.index(min(scores)) == item.first)}
+        first = next((at for at, score in enumerate(scores) if score < WRONG_BELOW), None)
+        columns = self.measures[0].columns
+        found = dict(zip(columns, counts_of(self.name, item, scores), strict=True))
         said = "all right" if first is None else f"first wrong: {first}"
         return Scored(numbers=found, steps=len(steps), answer=said)
 

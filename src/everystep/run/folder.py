@@ -104,6 +104,14 @@ class RunFolder:
             self.path.rmdir()
 
 
+def free_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """Return the first folder ``name-NUMBER`` under ``parent`` that does not exist."""
+    count = 1
+    while (parent / f"{name}-{count}").exists():
+        count += 1
+    return parent / f"{name}-{count}"
+
+
 def create(
     path: Path,
     *,
