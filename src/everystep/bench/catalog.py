@@ -25,6 +25,7 @@ for _name, _module, _options in (
     ("os_map", "os_map", {}),
     ("humaneval", "humaneval", {}),
     ("miniwob", "miniwob", {}),
+    ("android_control", "android_control", {}),
     ("sokoban", "agents:sokoban", {}),
     ("webshop", "agents:webshop", {}),
     ("intercode_sql", "agents:intercode_sql", {}),

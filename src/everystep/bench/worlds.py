@@ -58,7 +58,8 @@ class WorldBenchmark:
     """Tasks of a world, one episode an attempt.
 
     ``tasks`` are those of ``split`` unless given. ``read`` adds numbers to success, reward, steps and invalid answers; ``empty`` are its numbers where nothing came of an
-    attempt. ``sampling`` is how a model is asked; ``constrain`` lets it only answer what the world lists.
+    attempt. ``sampling`` is how a model is asked; ``constrain`` lets it only answer what the world lists. ``problem`` is the tag that names what resampling must not cut
+    through, else each task stands for itself.
     """
 
     about: About
@@ -71,6 +72,7 @@ class WorldBenchmark:
     sampling: Sampling = GREEDY
     constrain: bool = True
     max_steps: int | None = None
+    problem: str = ""
 
     @property
     def failed(self) -> Mapping[str, float]:
@@ -81,7 +83,8 @@ class WorldBenchmark:
         """Yield the tasks as cases."""
         world = self.world()
         for task in self.tasks(world) if self.tasks is not None else self._all(world):
-            yield Case(id=task.id, what=task, problem=task.id, tags=task.tags)
+            problem = task.tags[self.problem] if self.problem else task.id
+            yield Case(id=task.id, what=task, problem=problem, tags=task.tags)
 
     def _all(self, world: World) -> Iterator[Task]:
         size = world.size(self.split)

@@ -2,7 +2,8 @@
 
 The file's own form is ``{"action": "click", "coordinate": [x, y]}``, in pixels. The names of AndroidControl itself (``action_type``, ``input_text``, ``scroll``, ``navigate_back``, ``open_app``, ``x`` and ``y``) are
 read too. The published check is that of UI-S1 (X-PLUG/MobileAgent, folder UI-S1/evaluation): a box enlarged to 120 %, else a distance of 0.04 of the screen; texts that contain
-each other; any swipe for a swipe, as the file's directions do not agree with its coordinates.
+each other; any swipe for a swipe. A direction is the way that the page goes on: a finger that goes up shows what is below, and that is ``down``. (The file's own coordinates of swipes to the
+left and right have the finger go with the page; they are not what is compared.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ POINTED = ("click", "long_press")
 TEXTED = ("type", "open")
 KINDS = (*POINTED, "swipe", *TEXTED, "wait", "system_button")
 WAYS = ("up", "down", "left", "right")
+_PAGE: Mapping[str, str] = {"up": "down", "down": "up", "left": "right", "right": "left"}
 BUTTONS = ("Back", "Home", "Menu", "Enter")
 BOX_GROWTH = 0.2
 """A candidate box is enlarged by this much of its width and height."""
@@ -150,9 +152,11 @@ def _act(kind: str, told: Mapping[str, Any], size: tuple[int, int]) -> Act | str
             ends = [_point(told.get(name), size) for name in ("coordinate", "coordinate2")]
             if ends[0] is None or ends[1] is None:
                 return f"expected a direction ({', '.join(WAYS)}), or coordinate and coordinate2"
-            way = way_of(ends[0], ends[1])
+            way = _PAGE[way_of(ends[0], ends[1])]
         told_way = way.strip().lower() if isinstance(way, str) else ""
-        return Act(kind=kind, way=told_way) if told_way in WAYS else f"expected a direction ({', '.join(WAYS)})"
+        return (
+            Act(kind=kind, way=told_way) if told_way in WAYS else f"expected a direction ({', '.join(WAYS)})"
+        )
     key = "button" if kind == "system_button" else "text"
     said = told.get(key, told.get("app_name") if kind == "open" else None)
     if not isinstance(said, str) or not said.strip() or len(said) > _MOST_TEXT:
@@ -178,4 +182,3 @@ def _hits(point: Point | None, boxes: tuple[Box, ...], at: Point | None) -> bool
 
 def _middle(box: Box) -> Point:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-

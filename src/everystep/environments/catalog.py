@@ -23,6 +23,7 @@ class Entry:
 
 WORLDS: Registry[Entry] = Registry("environment")
 for _name, _target, _extra in (
+    ("android_control", "android_control:AndroidControl", None),
     ("babyai", "babyai:BabyAI", "babyai"),
     ("boxoban", "boxoban:Boxoban", None),
     ("graph_scripts", "graph_scripts:GraphScripts", None),

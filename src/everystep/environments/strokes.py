@@ -1,6 +1,6 @@
 """Strokes on a touch screen: where a finger touched and lifted, when that was a tap, and when two strokes are the same action.
 
-The rule is that of Android in the Wild (Rawles et al. 2023, arXiv 2307.10088, section 4.3; released code), by which Auto-UI is scored too. Points are (x, y) and boxes (left, top, right,
+The rule is that of Android in the Wild (Rawles et al. 2023, arXiv 2307.10088; released code), by which Auto-UI is scored too. Points are (x, y) and boxes (left, top, right,
 bottom), all in shares of the screen's width and height, from the upper left corner.
 """
 
@@ -120,7 +120,7 @@ def same_action(one: Stroke, other: Stroke, boxes: Iterable[Box] = ()) -> bool:
 def canonical(
     stroke: Stroke, *, decimals: int = 4, scrolls: Mapping[str, tuple[Point, Point]] = SCROLLS
 ) -> Stroke:
-    """Return a stroke as Auto-UI writes it (arXiv 2309.11436, section 3.3): a tap is rounded and lifts where it touches, a drag becomes one of four.
+    """Return a stroke as Auto-UI writes it (arXiv 2309.11436, released code): a tap is rounded and lifts where it touches, a drag becomes one of four.
 
     >>> canonical(Stroke(touch=(0.12345, 0.5), lift=(0.13, 0.5)))
     Stroke(kind='stroke', touch=(0.1235, 0.5), lift=(0.1235, 0.5))
