@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError
+from everystep.environments.bbh import choices_of
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.published import source_folder
 from everystep.environments.questions import (
@@ -80,7 +82,7 @@ def test_a_wrong_source_is_refused() -> None:
 
 @needs
 @pytest.mark.parametrize(
-    ("source", "count"), [("gsm8k", 1319), ("math500", 500), ("aime24", 30), ("amc23", 40), ("bbh", 2928)]
+    ("source", "count"), [("gsm8k", 1319), ("math500", 500), ("aime24", 30), ("amc23", 40), ("bbh", 3824)]
 )
 def test_the_published_answers_are_right_and_others_are_not(source: str, count: int) -> None:
     world = Questions(source=source)
@@ -111,3 +113,44 @@ def test_published_solutions_are_judged_as_published() -> None:
                     assert ours == told["is_correct"], (model, question.text)
                     right[model] += ours
     assert right == {"6b_finetuning": 286, "6b_verification": 515, "175b_finetuning": 458, "175b_verification": 742}  # fmt: skip
+
+
+@needs
+def test_published_chains_of_thought_have_the_published_accuracy() -> None:
+    folder = source_folder("bbh")
+    assert folder is not None
+    outputs, published = {}, {}
+    with gzip.open(folder / "code_davinci_002_cot_outputs.jsonl.gz", "rt", encoding="utf-8") as file:
+        for record in map(json.loads, file):
+            family = record["path"].rpartition("/")[2].partition("_few_shot")[0]
+            if record["path"].endswith("_eval_metrics.jsonl"):
+                published[family] = record["data"]["accuracy"]
+            else:
+                outputs[family] = record["data"]["outputs"]
+    assert len(outputs) == len(published) == 27
+    for family, some in outputs.items():
+        right = sum(same_text(one["target"], one["prediction"]) for one in some)
+        assert 100 * right / len(some) == pytest.approx(published[family]), family
+
+
+@needs
+def test_a_guess_among_the_choices_is_right_as_often_as_chance_says() -> None:
+    world = Questions(source="bbh", choices=True)
+    env, draw = world.make(), Random(0)
+    right, expected, variance = 0, 0.0, 0.0
+    for index in range(world.size("test")):
+        offered = env.reset(world.task("test", index)).admissible
+        assert offered
+        right += bool(env.step(env.parse(draw.choice(offered))).success)
+        chance = 1 / len(offered)
+        expected, variance = expected + chance, variance + chance * (1 - chance)
+    assert abs(right - expected) < 3 * variance**0.5
+
+
+@needs
+def test_choices_are_those_of_the_question() -> None:
+    assert choices_of("formal_fallacies", "Is it so?\nOptions:\n- valid \n- invalid") == ("valid", "invalid")
+    assert choices_of("boolean_expressions", "True or False is") == ("True", "False")
+    assert choices_of("word_sorting", "Sort the words (A) b") == ()
+    with pytest.raises(ConfigError, match="offers choices"):
+        Questions(source="bbh", part="word_sorting", choices=True).size("test")

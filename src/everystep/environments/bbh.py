@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -23,8 +24,14 @@ FAMILIES = (
     "tracking_shuffled_objects_three_objects",
     "web_of_lies",
     "word_sorting",
+    "penguins_in_a_table",
+    "reasoning_about_colored_objects",
+    "ruin_names",
+    "salient_translation_error_detection",
 )
 """Families that are known here; others have the same form."""
+_OPTION = re.compile(r"^(?:(\([A-Z]\))|- (.*?)[ ]*$)", re.MULTILINE)
+_SAID = {"boolean_expressions": ("True", "False"), "web_of_lies": ("Yes", "No")}
 
 
 @cache
@@ -40,6 +47,18 @@ def questions_of(family: str) -> tuple[tuple[str, str], ...]:
         raise DataError(
             f"{path.name} is no family of BBH ({error!r}); expected an object with examples of input and target, from {SOURCE}."
         ) from None
+
+
+def choices_of(family: str, question: str) -> tuple[str, ...]:
+    """Return what may be answered: the options that a question lists, True or False, Yes or No; nothing where the answer is free.
+
+    >>> choices_of("snarks", "Which one is sarcastic?\\nOptions:\\n(A) He is\\n(B) He was")
+    ('(A)', '(B)')
+    """
+    _, mark, options = question.partition("Options:\n")
+    if not mark:
+        return _SAID.get(family, ())
+    return tuple(letter or word for letter, word in _OPTION.findall(options))
 
 
 def _text(value: object) -> str:

@@ -28,12 +28,13 @@ _MARK = re.compile(r"(?:####|\bthe answer is\b:?|\banswer:|\bA:)", re.IGNORECASE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One question. ``part`` is its family, subject or level: what tables are broken down by."""
+    """One question. ``part`` is its family, subject or level: what tables are broken down by; ``choices`` are the answers that it offers."""
 
     text: str
     answer: str
     part: str = ""
     level: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,15 +219,19 @@ def _records(name: str) -> Iterator[Question]:
 def _bbh() -> Iterator[Question]:
     for family in bbh.FAMILIES:
         for text, answer in bbh.questions_of(family):
-            yield Question(text=text, answer=answer, part=family)
+            yield Question(text=text, answer=answer, part=family, choices=bbh.choices_of(family, text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """Options: the ``source`` (gsm8k, math500, aime24, amc23, bbh); ``part`` takes one subject or family of it, ``any`` all. All questions are in the split ``test``."""
+    """Options: the ``source`` (gsm8k, math500, aime24, amc23, bbh); ``part`` takes one subject or family of it, ``any`` all. All questions are in the split ``test``.
+
+    With ``choices`` there are only questions that offer answers, and these are the admissible actions.
+    """
 
     source: str = "gsm8k"
     part: str = "any"
+    choices: bool = False
 
     name: ClassVar[str] = "questions"
     summary: ClassVar[str] = "one question, one answer: GSM8K, MATH-500, AIME, AMC, BIG-Bench Hard"
@@ -275,6 +280,7 @@ class Questions:
         return Observation(
             text=f"{note}\n{state.question.text}" if note else state.question.text,
             anchor=f"{state.question.text}\n{state.answered}",
+            admissible=tuple(f"answer: {one}" for one in state.question.choices) if self.choices else None,
         )
 
     def parse(self, text: str) -> Action:
@@ -303,7 +309,15 @@ class Questions:
         )
 
     def _chosen(self) -> list[tuple[int, Question]]:
-        found = [(n, one) for n, one in enumerate(questions(self.source)) if self.part in ("any", one.part)]
+        found = [
+            (number, one)
+            for number, one in enumerate(questions(self.source))
+            if self.part in ("any", one.part) and (one.choices or not self.choices)
+        ]
+        if not found and self.choices:
+            raise ConfigError(
+                f"questions: nothing in {self.source} (part {self.part!r}) offers choices. Leave choices out."
+            )
         if not found:
             parts = sorted({one.part for one in questions(self.source)} - {""})
             raise ConfigError(f"questions: part is {self.part!r}. {did_you_mean(self.part, ('any', *parts))}")
