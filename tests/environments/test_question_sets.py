@@ -154,3 +154,17 @@ def test_choices_are_those_of_the_question() -> None:
     assert choices_of("word_sorting", "Sort the words (A) b") == ()
     with pytest.raises(ConfigError, match="offers choices"):
         Questions(source="bbh", part="word_sorting", choices=True).size("test")
+
+
+@needs
+def test_published_samples_of_competition_problems_are_judged_as_published() -> None:
+    folder = source_folder("math")
+    assert folder is not None
+    judged = right = 0
+    with gzip.open(folder / "math_cot_100.jsonl.gz", "rt", encoding="utf-8") as file:
+        for record in map(json.loads, file):
+            for text, score in zip(record["code"], record["score"], strict=True):
+                assert same_latex(str(record["gt"]), text) == score, (record["idx"], text[-200:])
+                judged, right = judged + 1, right + score
+    assert judged == 800
+    assert 0 < right < judged
