@@ -519,3 +519,15 @@ def test_an_ordinary_user_has_the_same_walls(backend: str) -> None:
         assert done.stdout.startswith("[b'1000', b'"), done.stderr
         assert int(done.stdout.split("'")[3]) < 9
         assert (folder / "w" / "s" / "a" / "b").stat().st_uid == 12345
+
+
+def test_the_scratch_folder_is_seen_where_one_says(tmp_path: Path, backend: str) -> None:
+    box = Sandbox(tmp_path, home="/testbed", backend=backend)
+    outcome = asyncio.run(
+        box.run(("sh", "-c", "pwd; echo x > /testbed/made; find /testbed -type f; echo $HOME"))
+    )
+    assert outcome.output.decode().split() == ["/testbed", "/testbed/made", "/testbed"]
+    assert (tmp_path / "made").read_text() == "x\n"
+    for wrong in ("/usr", "/tmp", "scratch", "/a/b", "/../x"):
+        with pytest.raises(ConfigError, match="home"):
+            Sandbox(tmp_path, home=wrong)

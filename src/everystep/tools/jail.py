@@ -221,7 +221,7 @@ def _build_root(orders: dict[str, Any]) -> None:
     for path in orders["readable"]:
         _show(f"/old{path}", f"/new{path}")
         _lock(f"/new{path}")
-    for folder in ("proc", "dev", "dev/shm", "tmp", "scratch"):
+    for folder in ("proc", "dev", "dev/shm", "tmp", orders["home"][1:]):
         os.makedirs(f"/new/{folder}", exist_ok=True)
     _mount("proc", "/new/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
     for name in ("null", "zero", "full", "random", "urandom"):
@@ -274,8 +274,8 @@ def _inside(orders: dict[str, Any]) -> None:
         _prctl(_PDEATHSIG, signal.SIGKILL)  # a change of user forgets it
     with open(orders["unpack"], "rb") as file, tarfile.open(fileobj=file, mode="r:") as packed:
         packed.extraction_filter = lambda member, _: member  # we packed it; 3.11.0 to 3.11.3 have no filters
-        packed.extractall("/scratch")  # noqa: S202
-    os.chdir("/scratch")
+        packed.extractall(orders["home"])  # noqa: S202
+    os.chdir(orders["home"])
     _drop_capabilities()
     _prctl(_DUMPABLE, 0)  # the program must not read or write this process
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -286,7 +286,7 @@ def _inside(orders: dict[str, Any]) -> None:
         os.close(standard)
     ended = _watch(program, orders["memory_bytes"], orders["alive"])
     _kill_all()
-    if "ended" not in ended and not _pack(orders["pack"], orders["scratch_bytes"]):
+    if "ended" not in ended and not _pack(orders["pack"], orders["home"], orders["scratch_bytes"]):
         ended = {"ended": "files"}
     _say(orders["status"], ended)
     os._exit(0)
@@ -363,13 +363,13 @@ def _kill_all() -> None:
             return
 
 
-def _pack(target: int, most_bytes: int) -> bool:
+def _pack(target: int, home: str, most_bytes: int) -> bool:
     """Write the scratch folder as a tar file; ``False`` where it says to be larger than its room, or nests too deep."""
     total = 0
     try:
         with open(target, "wb") as file, tarfile.open(fileobj=file, mode="w:") as packed:
-            for path, is_folder in _walk("/scratch"):
-                info = packed.gettarinfo(path, arcname=os.path.relpath(path, "/scratch"))
+            for path, is_folder in _walk(home):
+                info = packed.gettarinfo(path, arcname=os.path.relpath(path, home))
                 if is_folder or info is None or info.issym():
                     if info is not None:
                         packed.addfile(info)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ _INSIDE = 1000
 _NOBODY = 65534
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 _SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+_OURS = ("/dev", "/proc", "/tmp", "/old", "/new")  # noqa: S108 -- what a sandbox has at the top besides
 _JAIL = Path(__file__).with_name("jail.py")
 
 
@@ -90,7 +92,7 @@ class Outcome:
 
 
 class Sandbox:
-    """A place to run programs in, with ``folder`` as their scratch folder (``/scratch``, also the home folder).
+    """A place to run programs in, with ``folder`` as their scratch folder, which they see at ``home`` and begin in.
 
     ``readable`` are further files and folders that programs may read, at the same paths. ``backend`` is one of
     ``BACKENDS``; ``None`` takes the first that works. The environment of a program is ``environment`` and a few plain
@@ -105,18 +107,24 @@ class Sandbox:
         readable: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
         backend: str | None = None,
+        home: str = "/scratch",
     ) -> None:
+        if re.fullmatch(r"/[a-z][a-z0-9_]{0,30}", home) is None or Path(home).exists() or home in _OURS:
+            raise ConfigError(
+                f"home {home!r}: expected a folder at the top that this machine does not have, such as '/scratch'."
+            )
         if backend is not None and backend not in BACKENDS:
             raise ConfigError(f"sandbox backend {backend!r}; expected one of {', '.join(BACKENDS)}, or None.")
         self.folder = Path(folder)
         self.limits = limits or Limits()
         self._readable, self._links = _visible(readable)
         crowded = any(path.startswith("/tmp/") for path in self._readable)  # noqa: S108
-        self._rooms = ["/scratch", "/dev/shm", *(() if crowded else ("/tmp",))]  # noqa: S108
+        self._home = home
+        self._rooms = [home, "/dev/shm", *(() if crowded else ("/tmp",))]  # noqa: S108
         prefix = os.path.realpath(sys.prefix)
         self._environment = {
             "PATH": f"{prefix}/bin:/usr/local/bin:/usr/bin:/bin",
-            "HOME": "/scratch",
+            "HOME": home,
             "TMPDIR": self._rooms[-1],
             "LANG": "C.UTF-8",
             "USER": "user",
@@ -240,6 +248,7 @@ class Sandbox:
             "environment": self._environment,
             "readable": self._readable,
             "links": self._links,
+            "home": self._home,
             "rooms": self._rooms,
             "scratch_bytes": limits.scratch_bytes,
             "entries": limits.entries,
@@ -282,7 +291,7 @@ class Sandbox:
             line += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
         for link, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
             line += ["--symlink", f"/proc/self/fd{target}", f"/dev/{link}"]
-        for folder in ("/dev/shm", "/tmp", "/scratch"):  # noqa: S108
+        for folder in ("/dev/shm", "/tmp", self._home):  # noqa: S108
             line += ["--dir", folder]
         return [*line, "--remount-ro", "/", "--"]
 
