@@ -32,6 +32,8 @@ for _name, _module, _options in (
     ("bfcl", "agents:bfcl", {}),
     ("tau2", "agents:tau2", {}),
     ("processbench", "judged", {"name": "processbench"}),
+    ("textworld_express", "text_games:textworld_express", {}),
+    ("scienceworld", "text_games:scienceworld", {}),
     ("prmbench", "judged", {"name": "prmbench"}),
     ("bigbench_mistake", "judged", {"name": "bigbench_mistake"}),
     ("who_and_when", "judged", {"name": "who_and_when"}),
