@@ -14,7 +14,7 @@ from everystep.core.errors import WorldError
 
 MOST_NODES = 20_000
 """Nodes of a page after these are counted and not shown."""
-DEEPEST = 250
+DEEPEST = 150
 """A tree that is deeper is refused."""
 ROOT = "RootWebArea"
 TEXT = "StaticText"
@@ -91,7 +91,7 @@ def _made(
             continue
         stack.append((one, depth, True))
         stack += [(child, depth + 1, False) for child in reversed(children[one])]
-    left = count - MOST_NODES
+    left = len(known) - MOST_NODES if count > MOST_NODES else 0
     note = (AXNode(role=TEXT, name=f"({left} more nodes are not shown)"),) if left > 0 else ()
     top = built[name]
     return (replace(top[0], children=top[0].children + note), *top[1:]) if top else note
@@ -103,7 +103,7 @@ def _node(told: Mapping[str, Any], inner: tuple[AXNode, ...], clickable: frozens
     if role in _UNSEEN:
         return ()
     if told.get("ignored") or role in _BARE:
-        return (AXNode(role="generic", children=inner, dom=dom, props=(("clickable", "true"),)),) if dom in clickable and inner else inner  # fmt: skip
+        return (AXNode(role="generic", children=inner, dom=dom, props=(("clickable", "true"),)),) if dom in clickable else inner  # fmt: skip
     props = [
         (str(one["name"]), _told(value))
         for one in told.get("properties") or ()

@@ -15,7 +15,8 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from everystep.core.errors import ConfigError, WorldError
@@ -29,6 +30,10 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=500,400", "--force-device-scale-factor=1",
 )  # fmt: skip
 _START_S = 60.0
+
+
+Answer = Callable[[str, str, str], tuple[int, Mapping[str, str], str]]
+"""Answers a request of a page: method, address and body give status, headers and body."""
 
 
 class Left(Exception):  # noqa: N818 -- an event that callers expect, not a failure
@@ -56,6 +61,9 @@ class Page:
         self._buffer, self._count, self._session = b"", 0, ""
         self._events: list[dict[str, Any]] = []
         self._replies: dict[int, dict[str, Any]] = {}
+        self._unasked: set[int] = set()
+        self._answer: Answer | None = None
+        self._moving = False
         flags = [flag for flag in FLAGS if headless or not flag.startswith("--headless")]
         if os.geteuid() == 0:
             flags.append("--no-sandbox")  # Chromium refuses to start for root otherwise
@@ -159,6 +167,24 @@ class Page:
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._read(end, f"loading {url!r}")
 
+    def serve(self, answer: Answer | None) -> None:
+        """Let ``answer`` answer all that pages ask for, so that sites need no server and no port; ``None`` ends that. It must not raise."""
+        self._answer = answer
+        self.send("Fetch.enable" if answer else "Fetch.disable", {"patterns": [{"urlPattern": "*"}]} if answer else {})  # fmt: skip
+
+    def settle(self) -> None:
+        """Wait until what was set off by an input is done: tasks that are due, and another page where the page went to one."""
+        end = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                self.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
+            except Left:
+                self._moving = True
+            if not self._moving:
+                return
+            while self._moving:
+                self._read(end, "loading the next page")
+
     def close(self) -> None:
         """End the browser with all its processes, and delete its profile."""
         if not self._pid or self._owner != os.getpid():
@@ -188,14 +214,33 @@ class Page:
         for message in messages:
             told = json.loads(message)
             if "id" in told:
-                self._replies[told["id"]] = told
+                if told["id"] not in self._unasked:
+                    self._replies[told["id"]] = told
+                self._unasked.discard(told["id"])
             elif told["method"] == "Page.javascriptDialogOpening":
-                self.post("Page.handleJavaScriptDialog", {"accept": True})
+                self._unasked.add(self.post("Page.handleJavaScriptDialog", {"accept": True}))
+            elif told["method"] == "Fetch.requestPaused":
+                self._fulfil(told["params"])
+            elif told["method"] in ("Page.frameRequestedNavigation", "Page.frameStartedNavigating"):
+                self._moving = True
             elif told["method"] == "Inspector.targetCrashed":
                 self.close()
                 raise WorldError(f"the page crashed ({doing}). The next episode gets another browser.")
             elif told["method"] == "Page.loadEventFired":
+                self._moving = False
                 self._events.append(told)
+
+    def _fulfil(self, asked: Mapping[str, Any]) -> None:
+        request = asked["request"]
+        if self._answer is None:
+            self._unasked.add(self.post("Fetch.continueRequest", {"requestId": asked["requestId"]}))
+            return
+        status, headers, body = self._answer(request["method"], request["url"], request.get("postData", ""))
+        told = {
+            "requestId": asked["requestId"], "responseCode": status, "body": b64encode(body.encode()).decode(),
+            "responseHeaders": [{"name": name, "value": value} for name, value in headers.items()],
+        }  # fmt: skip
+        self._unasked.add(self.post("Fetch.fulfillRequest", told))
 
 
 def _pipe() -> tuple[int, int]:
