@@ -30,7 +30,7 @@ def _tasks(seeds: int, world: World) -> Iterator[Task]:
 
 
 def benchmark(page: str = ALL, seeds: int = 1, horizon: int = 30, browser: str = "") -> Benchmark:
-    """Return MiniWoB++ as a benchmark. ``page`` is a task, ``scripted`` or ``all``; each task is played with so many ``seeds``."""
+    """Return MiniWoB++ as a benchmark. ``page`` is a task, or several with commas, ``scripted`` or ``all``; each task is played with so many ``seeds``."""
     if seeds < 1:
         raise ConfigError(f"benchmark 'miniwob': option 'seeds' is {seeds!r}; expected 1 or more.")
     paper = "arXiv 1802.08802, section 5.1"
@@ -38,7 +38,7 @@ def benchmark(page: str = ALL, seeds: int = 1, horizon: int = 30, browser: str =
     return WorldBenchmark(
         about=About(
             name="miniwob", kind="agent", summary="small web tasks in a real browser (MiniWoB++)",
-            source="https://github.com/Farama-Foundation/miniwob-plusplus", licence="MIT", cases=known.get(page, 1) * seeds,
+            source="https://github.com/Farama-Foundation/miniwob-plusplus", licence="MIT", cases=known.get(page, len(page.split(","))) * seeds,
             needs="pip install --no-deps miniwob; apt-get install chromium", batch=1, seconds=0.5,
         ),
         world=partial(MiniWoB, page=page, horizon=horizon, browser=browser),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,35 @@ def write_act(act: Act, size: tuple[int, int]) -> str:
     if act.text:
         told["button" if act.kind == "system_button" else "text"] = act.text
     return json.dumps(told, ensure_ascii=False)
+
+
+def command_of(act: Act) -> str:
+    """Return an action as a short command, points in hundredths of the screen.
+
+    >>> command_of(Act(kind="click", point=(0.5, 0.2537))), command_of(Act(kind="type", text="green tea"))
+    ('click 50 25', 'type green tea')
+    """
+    at = () if act.point is None else (str(round(100 * share)) for share in act.point)
+    return " ".join(one for one in (act.kind, *at, act.way, act.text) if one)
+
+
+def act_of(command: str) -> Act | None:
+    """Return the action that a short command is, ``None`` where it is none.
+
+    >>> act_of("click 50 25")
+    Act(kind='click', point=(0.5, 0.25), way='', text='')
+    >>> act_of("click on it") is None
+    True
+    """
+    kind, _, rest = command.strip().partition(" ")
+    if kind in POINTED:
+        found = re.fullmatch(r"(\d{1,3}) (\d{1,3})", rest, re.ASCII)
+        return None if found is None else Act(kind=kind, point=(int(found[1]) / 100, int(found[2]) / 100))
+    if kind == "swipe":
+        return Act(kind=kind, way=rest) if rest in WAYS else None
+    if kind == "wait":
+        return None if rest else Act(kind=kind)
+    return Act(kind=kind, text=rest) if kind in KINDS and rest.strip() else None
 
 
 def matched(act: Act | None, gold: Gold) -> Match:

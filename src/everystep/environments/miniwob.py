@@ -380,7 +380,7 @@ def _key(page: Page, key: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiniWoB:
-    """Options: ``page`` is a task's name, ``scripted`` (those that the script knows) or ``all`` 125, which follow each other; a window with ``headless`` false; ``horizon`` is the step limit.
+    """Options: ``page`` is a task's name, or several with commas, ``scripted`` (those that the script knows) or ``all`` 125, which follow each other; a window with ``headless`` false; ``horizon`` is the step limit.
 
     ``browser`` is the path of a Chromium, else the first on the search path. ``timeout_s`` is how long it may be silent.
     """
@@ -409,11 +409,13 @@ class MiniWoB:
             return names()
         if self.page == "scripted":
             return tuple(sorted(SOLVED))
-        if self.page not in names():
-            raise ConfigError(
-                f"miniwob has no task {self.page!r}. {did_you_mean(self.page, (ALL, 'scripted', *names()))}"
-            )
-        return (self.page,)
+        some = tuple(self.page.split(","))
+        for page in some:
+            if page not in names():
+                raise ConfigError(
+                    f"miniwob has no task {page!r}. {did_you_mean(page, (ALL, 'scripted', *names()))}"
+                )
+        return some
 
     def place(self, seed: int) -> tuple[str, str]:
         """Return the task's name and its page's seed for the seed of a task."""

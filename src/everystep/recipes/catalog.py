@@ -76,6 +76,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("step_gui", "S14", "reproduce", "train,plot", "Seven kinds of items from rollouts; the outcome decides whose actions are imitated, in rounds."),
     ("taskbench", "S42", "reproduce", "credit", "Plans of tool calls: published graphs, gold and model plans; back-instruct with critics; plans checked and mended."),
     ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
+    ("auto_ui", "S26", "reproduce", "train", "The next action on a screen from the last ones, with a plan of kinds before the decision; then in a real browser."),
     ("graph_scripts", "S32", "reproduce", "train", "A graph of steps from many observed orders of a task, and the next steps that it foretells."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""

@@ -65,6 +65,7 @@ LEVELS: Mapping[str, Tier] = {
     "run.measure": Tier.DATA,
     "models": Tier.BASE,
     "tools": Tier.BASE,
+    "run.action_chain": Tier.BASE,
     "run.context": Tier.BASE,
     "run.nodes": Tier.BASE,
     "run.plan_text": Tier.BASE,
