@@ -20,6 +20,7 @@ from everystep.environments.android_acts import (
     POINTED,
     Act,
     Gold,
+    command_of,
     matched,
     read_act,
     write_act,
@@ -62,6 +63,11 @@ class Walk:
     goal: str
     size: tuple[int, int]
     steps: tuple[GoldStep, ...]
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What was done, as short commands in small letters."""
+        return tuple(command_of(step.gold.act).lower() for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from everystep.core.errors import ConfigError
@@ -17,6 +18,17 @@ from everystep.run.rollout import seed_of
 
 Pair = tuple[str, str]
 """A prompt and its answer."""
+
+_MARKS = re.compile(r'(["#.,=()])')
+
+
+def spaced(text: str, *, line: int = 120) -> str:
+    """Return a text whose quotes and marks stand alone, so that a word is one token wherever it stands, and whose lines end after ``line`` characters.
+
+    >>> spaced('1 button #ok "Send"')
+    '1 button  # ok  " Send " '
+    """
+    return "\n".join(_MARKS.sub(r" \1 ", one[:line]) for one in text.splitlines())
 
 
 class Writer:
