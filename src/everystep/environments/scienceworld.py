@@ -135,7 +135,13 @@ class _Game:
         self._seed = crc32(f"{name} {number}".encode())
         finder = self._machine.make("scienceworld.runtime.pythonapi.PythonInterface", patient=True)
         self._load(finder, name, number, world.simpler, gold=True)
-        return self._machine.lines("asking for the way", finder.getGoldActionSequence)
+        path = self._machine.lines("asking for the way", finder.getGoldActionSequence)
+        self._machine.drop(finder)
+        return path
+
+    def end(self) -> None:
+        """Let go of the engine."""
+        self._machine.drop(self._engine)
 
 
 @cache
@@ -167,6 +173,7 @@ class ScienceWorld:
     name: ClassVar[str] = "scienceworld"
     summary: ClassVar[str] = "experiments of a school's science lessons in the ScienceWorld engine (Java)"
     anchors: ClassVar[bool] = False
+    strict: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_range(self.name, "horizon", self.horizon, 1, 10_000)

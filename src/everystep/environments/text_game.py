@@ -53,9 +53,11 @@ class Game(Protocol):
 
     def gold(self, task: Task) -> Sequence[str]: ...
 
+    def end(self) -> None: ...
+
 
 class GameWorld(Protocol):
-    """What the environment asks of a world of text games. With ``anchors`` what was seen of each place stands for the state; a task that is ``alone`` must not share its machine."""
+    """What the environment asks of a world of text games. With ``anchors`` what was seen of each place stands for the state; where it is ``strict``, what is not listed is refused; a task that is ``alone`` must not share its machine."""
 
     @property
     def name(self) -> str: ...
@@ -71,6 +73,9 @@ class GameWorld(Protocol):
 
     @property
     def anchors(self) -> bool: ...
+
+    @property
+    def strict(self) -> bool: ...
 
     def alone(self, task: Task) -> bool: ...
 
@@ -99,14 +104,29 @@ class Dump:
 _NUMBERS = count(1)
 
 
+@dataclass(slots=True)
+class _Held:
+    """What an environment has to give back."""
+
+    number: int
+    kind: Kind | None = None
+    game: Game | None = None
+
+    def give_back(self, *, end: bool) -> None:
+        if self.game is not None:
+            self.game.end()
+        if self.kind is not None:
+            let_go(self.kind, self.number, end=end)
+        self.kind = self.game = None
+
+
 class TextGame:
     """One episode at a time in a virtual machine that all environments of this kind in the process share."""
 
     def __init__(self, world: GameWorld) -> None:
         self._world = world
-        self._number = next(_NUMBERS)
-        self._held: set[Kind] = set()
-        self._finalizer = weakref.finalize(self, _release, self._held, self._number)
+        self._held = _Held(next(_NUMBERS))
+        weakref.finalize(self, self._held.give_back, end=False)
         self._machine: Machine | None = None
         self._game: Game
         self._task: Task | None = None
@@ -128,13 +148,13 @@ class TextGame:
     def _begin(self, task: Task) -> None:
         """Let the engine begin, in the machine that runs now."""
         kind = self._kind(task)
-        machine = hold(kind, self._number)
-        for other in self._held - {kind}:
-            self._held.discard(other)
-            let_go(other, self._number)
-        self._held.add(kind)
-        if machine is not self._machine:
+        if self._held.kind not in (None, kind):
+            self._held.give_back(end=True)
+        machine = hold(kind, self._held.number)
+        if machine is not self._machine or self._held.game is None:
             self._machine, self._game = machine, self._world.game_of(machine)
+            self._held.game = self._game
+        self._held.kind = kind
         if self._task is None or self._task != task:
             self._gold = None
         self._done, self._places, self._steps, self._refused = [], {}, 0, ""
@@ -142,7 +162,7 @@ class TextGame:
         self._task, self._over = task, False
 
     def _kind(self, task: Task) -> Kind:
-        return self._world.jar, self._world.timeout_s, self._number * self._world.alone(task)
+        return self._world.jar, self._world.timeout_s, self._held.number * self._world.alone(task)
 
     def _hear(self, seen: Seen) -> None:
         self._seen = seen
@@ -159,7 +179,7 @@ class TextGame:
             return "nothing was said"
         if len(text) > LONGEST or not told.isprintable():
             return f"expected one line of at most {LONGEST} printable characters"
-        listed = self._seen.admissible if self._task is not None else None
+        listed = self._seen.admissible if self._task is not None and self._world.strict else None
         if listed is not None and told not in listed:
             return f"{told[:80]!r} is not one of the actions that are listed"
         return None
@@ -236,14 +256,15 @@ class TextGame:
         if self._over or self._task is None:
             raise WorldError("the oracle was asked, but no episode is running. Call reset or restore first.")
         if self._gold is None:
-            machine = hold(self._kind(self._task), self._number)
-            self._gold = tuple(self._world.game_of(machine).gold(self._task))
+            finder = self._world.game_of(hold(self._kind(self._task), self._held.number))
+            self._gold = tuple(finder.gold(self._task))
+            finder.end()
             if self._world.alone(self._task):
                 self._again(self.snapshot())
         at = 0
         for text in self._done:
             at += at < len(self._gold) and text == self._gold[at]
-        listed = self._seen.admissible
+        listed = self._seen.admissible if self._world.strict else None
         if at >= len(self._gold) or (listed is not None and self._gold[at] not in listed):
             raise WorldError(
                 f"the published way of task {self._task.id!r} was left, so what is best now is not known."
@@ -298,9 +319,4 @@ class TextGame:
     def close(self) -> None:
         """Forget the episode, and end the engine where nobody else in this process plays in it."""
         self._task, self._over, self._machine = None, True, None
-        _release(self._held, self._number)
-
-
-def _release(held: set[Kind], number: int) -> None:
-    while held:
-        let_go(held.pop(), number)
+        self._held.give_back(end=True)

@@ -93,6 +93,10 @@ class _Game:
             raise WorldError(f"the published way of task {task.id!r} does not succeed.")
         return kept
 
+    def end(self) -> None:
+        """Let go of the engine."""
+        self._machine.drop(self._engine)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextWorldExpress:
@@ -112,6 +116,7 @@ class TextWorldExpress:
         "eight text games in the TextWorldExpress engine: coin, cookingworld, twc, ... (Java)"
     )
     anchors: ClassVar[bool] = True
+    strict: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_range(self.name, "horizon", self.horizon, 1, 10_000)

@@ -13,15 +13,16 @@ import select
 import shutil
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock, RLock, Thread
+from threading import RLock, Thread
 from typing import IO, Any, TypeVar
 
 from py4j.java_gateway import GatewayClient, GatewayParameters, JavaGateway, find_jar_path
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
 
 from everystep.core.errors import ConfigError, WorldError
 
@@ -79,6 +80,7 @@ class Machine:
         self, jar: Path, *, timeout_s: float = 60.0, patience_s: float = 600.0, heap_mb: int = 1024
     ) -> None:
         self.lock = RLock()
+        self._dropped: deque[Any] = deque()
         self._owner = os.getpid()
         command = [executable(), f"-Xmx{heap_mb}m", *_FLAGS, "-cp", f"{find_jar_path()}{os.pathsep}{jar}"]
         self._process = subprocess.Popen(  # noqa: S603 -- Java with a package's own jar
@@ -91,7 +93,10 @@ class Machine:
             self._clients = [
                 JavaGateway(gateway_client=_Client(gateway_parameters=one), gateway_parameters=one)
                 for one in (
-                    GatewayParameters(address="127.0.0.1", port=int(port), auth_token=secret, read_timeout=seconds)
+                    GatewayParameters(
+                        address="127.0.0.1", port=int(port), auth_token=secret, read_timeout=seconds,
+                        enable_memory_management=False,  # it would talk to the machine whenever Python collects garbage
+                    )
                     for seconds in (timeout_s, patience_s)
                 )
             ]  # fmt: skip
@@ -126,6 +131,8 @@ class Machine:
 
     def make(self, name: str, *, patient: bool = False) -> Any:
         """Return a new object of the class ``name``."""
+        while self._dropped:
+            self.call("forgetting", self._clients[0].detach, self._dropped.popleft())
         return self.call(f"making a {name}", lambda: self._named(name, patient)())
 
     def static(self, name: str, field: str) -> Any:
@@ -149,10 +156,10 @@ class Machine:
             if any(name in what for name in _FATAL):
                 self.close()
             raise WorldError(f"the engine failed ({doing}): {what}") from None
-        except (Py4JError, OSError):
-            ended = not self.usable
+        except (Py4JError, OSError) as error:
             self.close()
-            why = "ended" if ended else "did not answer and was ended"
+            silent = isinstance(error, Py4JNetworkError) and isinstance(error.cause, TimeoutError)
+            why = "did not answer and was ended" if silent else "ended"
             raise WorldError(f"Java {why} ({doing}). The next episode gets another one.") from None
 
     @staticmethod
@@ -164,10 +171,14 @@ class Machine:
 
     def lines(self, doing: str, function: Callable[..., Any], *arguments: Any) -> list[str]:
         """Return a Java list of texts in one answer; the texts have no line breaks."""
-        told: str = self.call(
-            doing, lambda: self._named("java.lang.String", False).join("\n", function(*arguments))
-        )
+        found = self.call(doing, function, *arguments)
+        told: str = self.call(doing, lambda: self._named("java.lang.String", False).join("\n", found))
+        self.drop(found)
         return told.split("\n") if told else []
+
+    def drop(self, one: Any) -> None:
+        """Forget an object that was made or given: its memory there is free when the next one is made. It talks to nobody, so that it can be called at any time."""
+        self._dropped.append(one)
 
     def close(self) -> None:
         """End it. It can be called again; a child of this process ends nothing."""
@@ -192,7 +203,7 @@ Kind = tuple[Path, float, int]
 """A jar, how long it may be silent, and the number of its only holder or 0 where it is for all."""
 _HOLDERS: dict[Kind, set[int]] = {}
 _MACHINES: dict[Kind, Machine] = {}
-_GUARD = Lock()
+_GUARD = RLock()  # a holder may let go while Python collects garbage, wherever that happens to be
 
 
 def hold(kind: Kind, holder: int) -> Machine:
@@ -205,12 +216,12 @@ def hold(kind: Kind, holder: int) -> Machine:
         return machine
 
 
-def let_go(kind: Kind, holder: int) -> None:
-    """Say that ``holder`` needs it no more; the last one ends it."""
+def let_go(kind: Kind, holder: int, *, end: bool = True) -> None:
+    """Say that ``holder`` needs it no more; the last one ends it, or with ``end`` false leaves it for the next one and the end of this process."""
     with _GUARD:
         holders = _HOLDERS.get(kind, set())
         holders.discard(holder)
-        if not holders and kind in _MACHINES:
+        if end and not holders and kind in _MACHINES:
             _MACHINES.pop(kind).close()
 
 
