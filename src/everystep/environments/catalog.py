@@ -26,6 +26,7 @@ for _name, _target, _extra in (
     ("android_control", "android_control:AndroidControl", None),
     ("babyai", "babyai:BabyAI", "babyai"),
     ("boxoban", "boxoban:Boxoban", None),
+    ("code_repair", "code_repair:CodeRepair", None),
     ("graph_scripts", "graph_scripts:GraphScripts", None),
     ("gymnasium", "gymnasium:Gymnasium", "gymnasium"),
     ("hanoi", "hanoi:Hanoi", None),
