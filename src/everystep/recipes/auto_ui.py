@@ -51,7 +51,7 @@ CHAINS: Mapping[str, Chain] = {
     for plan in (0, 4)
 }
 BASELINE = "history 0, no plan"
-BROWSED = ("history 0, no plan", "history 0, plan", "history 8, no plan", "history 8, plan")
+BROWSED = ("history 0, no plan", "history 8, no plan", "history 8, plan")
 FRAME = (prompt_of(Chain(), done=("wait", "wait"), goal="x"), prompt_of(Chain(), done=()), answer_of(Chain(), "click 0"))  # fmt: skip
 """What all prompts and answers share: the model knows these words."""
 GREEDY = Sampling(temperature=0.0, max_tokens=48)
