@@ -8,13 +8,13 @@ sequential match (all are right).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from everystep.core.errors import ConfigError, DataError, WorldError, did_you_mean
+from everystep.core.errors import ConfigError, WorldError, did_you_mean
 from everystep.core.records import Action, Json, Observation, Task
 from everystep.environments.exact import (
     ExactEnvironment,
@@ -24,40 +24,18 @@ from everystep.environments.exact import (
     make_task,
     refused,
     split_of,
+    split_seed,
 )
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.procbench_cases import BANDS, FAMILIES, Case, find_cases, load_cases, read_cases
+from everystep.environments.procedures_families import CHECKED, drawn, family_of, prompt
 
-SOURCE = "https://github.com/ifujisawa/proc-bench (MIT): run its generator"
-FAMILIES: Mapping[str, str] = {
-    "task01": "sort",
-    "task02": "gather",
-    "task03": "count",
-    "task04": "search",
-    "task05": "copy",
-    "task06": "substitute",
-    "task07": "encode",
-    "task08": "split1",
-    "task09": "split2",
-    "task10": "compose",
-    "task11": "decompose",
-    "task12": "rhythm",
-    "task13": "compare",
-    "task14": "count2",
-    "task15": "decode",
-    "task16": "pushpop",
-    "task17": "rotate",
-    "task18": "fill_word",
-    "task19": "delete_char",
-    "task20": "delete_word",
-    "task21": "cumulate",
-    "task22": "move_cyclic",
-    "task23": "find_cyclic",
-}
-"""The published numbers of the families and the names of their templates."""
-BANDS: Mapping[str, tuple[int, int]] = {"short": (2, 6), "medium": (7, 16), "long": (17, 25)}
-"""How many states a case has, in the published bands."""
+GENERATED = "generated"
+"""The name of the cases that are drawn from a seed, without end."""
+LENGTHS = (2, 25)
+"""How many states a generated case has where nothing else is asked for, as the published ones have."""
 
 _LIMIT = 20_000
+_MOST = 100
 _GATHERED = ("count", "compare")
 """Families whose final state is made of all states before it: these are shown too."""
 _ASKED = (
@@ -65,22 +43,6 @@ _ASKED = (
     'a string in double quotes, a number, or a list such as ["a", "b"].'
 )
 _LAST = "Write FINAL and a space before the final state."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Case:
-    """One problem with its truth, equal to itself only. ``states`` are the intermediate states and the final one, as JSON values."""
-
-    family: str
-    number: int
-    prompt: str
-    first: Json
-    states: tuple[Json, ...]
-
-    @property
-    def band(self) -> str:
-        """The published band of its length; ``other`` for lengths that have none."""
-        return next((name for name, (low, high) in BANDS.items() if low <= len(self.states) <= high), "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +56,10 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcBench:
-    """Options: ``cases`` is ``sample`` (76 packaged ones), ``published`` (EVERYSTEP_DATA/procbench) or the path of a file;
-    ``family`` and ``band`` (``short``, ``medium``, ``long``) select from them.
+    """Options: ``cases`` is ``sample`` (76 packaged ones), ``published`` (EVERYSTEP_DATA/procbench), the path of a file, or ``generated``: drawn
+    from a seed, without end, by our own generators. ``family``, ``band`` (``short``, ``medium``, ``long``) and ``lengths`` (``LOW-HIGH``, numbers of states)
+    select from them. Generated cases have 2 to 25 states unless ``lengths`` says otherwise, up to 100, and are of the 19 families that were checked unless ``family`` names
+    one of the other four.
 
     ``strict``: a wrong state ends the episode; else it goes on from what was answered. ``ending`` ``known`` tells the number of steps,
     ``agent`` leaves it to the agent to say which state is the final one. ``reward`` ``match`` is 1 for a sequential match,
@@ -105,13 +69,16 @@ class ProcBench:
     cases: str = "sample"
     family: str = "any"
     band: str = "any"
+    lengths: str = "any"
     strict: bool = True
     ending: str = "known"
     reward: str = "match"
     horizon: int = 60
 
     name: ClassVar[str] = "procbench"
-    summary: ClassVar[str] = "ProcBench: follow a procedure, every state of it known; 2 to 25 steps"
+    summary: ClassVar[str] = (
+        "ProcBench: follow a procedure, every state of it known; 2 to 25 steps; published or generated"
+    )
 
     def __post_init__(self) -> None:
         check_range(self.name, "horizon", self.horizon, 1, 1_000_000)
@@ -123,6 +90,30 @@ class ProcBench:
         ):
             if value not in known:
                 raise ConfigError(f"procbench: {option} is {value!r}. {did_you_mean(value, known)}")
+        low, high = self.bounds
+        if self.cases == GENERATED:
+            check_range(self.name, "lengths", low, 2, _MOST)
+            check_range(self.name, "lengths", high, 2, min(_MOST, self.horizon))
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest number of states of a case, by ``lengths`` and ``band``."""
+        low, high = LENGTHS if self.cases == GENERATED else (0, 1_000_000)
+        if self.lengths != "any":
+            told = re.fullmatch(r"(\d{1,6})-(\d{1,6})", self.lengths)
+            if told is None:
+                raise ConfigError(
+                    f"procbench: lengths is {self.lengths!r}; write any, or LOW-HIGH such as 2-6."
+                )
+            low, high = int(told[1]), int(told[2])
+        if self.band != "any":
+            low, high = max(low, BANDS[self.band][0]), min(high, BANDS[self.band][1])
+        if low > high:
+            raise ConfigError(
+                f"procbench: no number of states is in lengths {self.lengths!r} and band {self.band!r}. "
+                "Choose a band that overlaps, or leave one of both out."
+            )
+        return low, high
 
     @property
     def max_steps(self) -> int:
@@ -133,16 +124,20 @@ class ProcBench:
         """Return an environment for tasks of this world."""
         return ExactEnvironment(self)
 
-    def size(self, split: str) -> int:
-        """Return the number of cases of ``split``."""
+    def size(self, split: str) -> int | None:
+        """Return the number of cases of ``split``, ``None`` for generated ones: there is no end of them."""
         check_place(split, 0)
-        return len(_selected(load_cases(self.cases), self.family, self.band, split))
+        return None if self.cases == GENERATED else len(self._selected(split))
 
     def task(self, split: str, index: int) -> Task:
         """Return task ``index`` of ``split``; a case belongs to a split by what it contains."""
         check_place(split, index, self.size(split))
-        number = _selected(load_cases(self.cases), self.family, self.band, split)[index]
-        case = load_cases(self.cases)[number]
+        number = (
+            split_seed(split, index, lambda seed: self._case(seed).prompt)
+            if self.cases == GENERATED
+            else self._selected(split)[index]
+        )
+        case = self._case(number)
         parts = (case.prompt.strip(), _ASKED, _LAST if self.ending == "agent" else "")
         return make_task(
             self,
@@ -156,10 +151,20 @@ class ProcBench:
 
     def start(self, task: Task) -> State:
         """Return the first state of ``task``."""
+        return State(self._case(task.seed))
+
+    def _selected(self, split: str) -> tuple[int, ...]:
+        return _selected(find_cases(self.cases), self.family, self.bounds, split)
+
+    def _case(self, number: int) -> Case:
+        if self.cases == GENERATED:
+            return _generated(
+                number, tuple(CHECKED) if self.family == "any" else (self.family,), *self.bounds
+            )
         cases = load_cases(self.cases)
-        if not 0 <= task.seed < len(cases):
-            raise WorldError(f"task {task.id!r} names case {task.seed}; there are {len(cases)}.")
-        return State(cases[task.seed])
+        if not 0 <= number < len(cases):
+            raise WorldError(f"a task of procbench names case {number}; there are {len(cases)}.")
+        return cases[number]
 
     def observe(self, state: State, note: str = "") -> Observation:
         """Show the number of the step and the current state; the anchor is the states answered so far."""
@@ -285,48 +290,24 @@ def _accuracy(state: State) -> float:
     return state.right / max(len(state.case.states), len(state.answers))
 
 
-def load_cases(cases: str) -> tuple[Case, ...]:
-    """Return the cases of ``sample``, ``published`` or a file; ``ConfigError`` if they are not there."""
-    if cases == "sample":
-        return _load(SAMPLES / "procbench_sample.jsonl")
-    path = Path(cases)
-    if cases != "published" and path.is_file():
-        return _load(path)
-    folder = source_folder("procbench") if cases == "published" else path
-    return _load(find_file(folder, "procbench_cases.jsonl", SOURCE))
-
-
-@cache
-def _load(path: Path) -> tuple[Case, ...]:
-    return tuple(_case(json.loads(line), path) for line in read_text(path).splitlines() if line.strip())
-
-
-def _case(entry: Mapping[str, Json], path: Path) -> Case:
-    try:
-        label = entry["label"]
-        assert isinstance(label, dict)  # noqa: S101 -- a wrong shape is told below
-        between = label["intermediate"]
-        assert isinstance(between, list)  # noqa: S101
-        return Case(
-            family=FAMILIES[str(entry["task"])],
-            number=int(str(entry["i"])),
-            prompt=str(entry["prompt"]),
-            first=label["init"],
-            states=(*between, label["final"]),
-        )
-    except (KeyError, AssertionError, ValueError) as error:
-        raise DataError(
-            f"{path.name}: a line is no case of ProcBench ({error!r}); expected task, i, prompt and label with init, "
-            f"intermediate and final, as made by {SOURCE}."
-        ) from None
-
-
 @lru_cache(maxsize=128)
-def _selected(cases: tuple[Case, ...], family: str, band: str, split: str) -> tuple[int, ...]:
+def _selected(path: Path, family: str, bounds: tuple[int, int], split: str) -> tuple[int, ...]:
     return tuple(
         number
-        for number, case in enumerate(cases)
+        for number, case in enumerate(read_cases(path))
         if family in ("any", case.family)
-        and band in ("any", case.band)
+        and bounds[0] <= len(case.states) <= bounds[1]
         and split_of(f"{case.family} {case.number}") == split
+    )
+
+
+@lru_cache(maxsize=1024)
+def _generated(seed: int, families: tuple[str, ...], low: int, high: int) -> Case:
+    problem = drawn(seed, families, low, high)
+    return Case(
+        family=family_of(problem),
+        number=seed,
+        prompt=prompt(problem),
+        first=problem.first,
+        states=problem.states(),
     )
