@@ -23,14 +23,13 @@ from everystep.tools.suite import FAILED, PASSED, Project, Results, Variant, sui
 
 BANK = "code_bugs.json.gz"
 _BATCH = 12
-_SHOWN = 40
 _TOLD = 2500
 _SECONDS = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bug:
-    """Characters ``start`` to ``end`` of a file, ``old``, became ``new``. ``failing`` are tests that fail because of it (all, or the first 40); ``told`` is what the first said."""
+    """Characters ``start`` to ``end`` of a file, ``old``, became ``new``. ``failing`` are the tests that fail because of it; ``told`` is what the first said."""
 
     id: str
     package: str
@@ -141,7 +140,7 @@ def _bug(
     first = told[0]
     return Bug(
         id="", package=name, path=path, unit=one.unit, operator=one.operator, line=one.line, start=one.start, end=one.end,
-        old=text[one.start : one.end], new=one.text, failing=(first, *(t for t in failing if t != first))[:_SHOWN],
+        old=text[one.start : one.end], new=one.text, failing=(first, *(t for t in failing if t != first)),
         told=results.told[first][-_TOLD:],
     )  # fmt: skip
 

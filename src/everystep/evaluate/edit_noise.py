@@ -9,8 +9,11 @@ from difflib import SequenceMatcher
 from random import Random
 
 from everystep.core.errors import ToolError
+from everystep.environments.code_bugs import Bug, baseline, buggy
+from everystep.environments.code_packages import project
 from everystep.tools.code_edit import replace_lines, replace_unit, unit_text
 from everystep.tools.code_map import lines_of, map_source
+from everystep.tools.suite import PASSED, Variant, suite
 
 BY_NAME = "unit by name"
 
@@ -46,6 +49,26 @@ def edits(before: bytes, after: bytes, unit: str, *, most: int, rng: Random) -> 
             _lines(before, start + 1 + off, end + off, hunk), after
         )
     return made
+
+
+def mended(bug: Bug, *, most: int, rng: Random) -> dict[str, Mapping[str, float]]:
+    """Mend a bug in each way; return whether the file would not parse, is as meant, is mended by its tests, and whether tests break that passed with the bug."""
+    there, right = buggy(bug), project(bug.package).files[bug.path]
+    made = edits(there.files[bug.path], right, bug.unit, most=most, rng=rng)
+    run = {way: one.source for way, one in made.items() if one.source is not None and not one.clean}
+    results = suite(there, [Variant(files={bug.path: source}) for source in run.values()]) if run else []
+    lost = {
+        way: baseline(bug.package) - one.having(PASSED) for way, one in zip(run, results, strict=True)
+    } | {way: frozenset() for way, one in made.items() if one.clean}
+    return {
+        way: {
+            "does not parse": float(one.source is None),
+            "as meant": float(one.clean),
+            "fixed": float(way in lost and not lost[way]),
+            "breaks tests": float(bool(lost.get(way, frozenset()) - set(bug.failing))),
+        }
+        for way, one in made.items()
+    }
 
 
 def _lines(before: bytes, first: int, last: int, text: str) -> Callable[[], bytes]:
