@@ -46,12 +46,13 @@ PAGES: Mapping[str, str] = {
 """Pages of MiniWoB++ that the script knows, by what they ask for."""
 MOST_STEPS = 12
 CHAINS: Mapping[str, Chain] = {
-    f"history {history}, {'plan' if plan else 'no plan'}": Chain(history=history, plan=plan)
-    for history in (0, 1, 8)
-    for plan in (0, 4)
+    "history 0": Chain(history=0, plan=0),
+    "history 1": Chain(history=1, plan=0),
+    "history 8": Chain(history=8, plan=0),
+    "history 8, plan": Chain(history=8, plan=4),
 }
-BASELINE = "history 0, no plan"
-BROWSED = ("history 0, no plan", "history 8, no plan", "history 8, plan")
+BASELINE = "history 0"
+BROWSED = ("history 0", "history 8", "history 8, plan")
 FRAME = (prompt_of(Chain(), done=("wait", "wait"), goal="x"), prompt_of(Chain(), done=()), answer_of(Chain(), "click 0"))  # fmt: skip
 """What all prompts and answers share: the model knows these words."""
 GREEDY = Sampling(temperature=0.0, max_tokens=48)
@@ -67,16 +68,18 @@ class Config:
     """AndroidControl's episodes: published, or the packaged sample."""
     size: str = "0.1M"
     """Size of the models."""
-    updates: int = 120
-    """Updates of imitation on AndroidControl, 32 rows each."""
-    learning_rate: float = 1e-2
+    updates: int = 600
+    """Updates of imitation on AndroidControl."""
+    batch: int = 8
+    """Rows of an update."""
+    learning_rate: float = 5e-3
     """Peak rate of the imitation."""
     held_out: float = 0.2
     """Share of AndroidControl's episodes that only measure; another fifth for each seed."""
     demonstrations: int = 60
     """Episodes of the script in each task of the browser."""
-    browser_updates: int = 450
-    """Updates of imitation on the browser's episodes, 16 rows each."""
+    browser_updates: int = 1000
+    """Updates of imitation on the browser's episodes."""
     tests: int = 4
     """Held-out pages of each task that the model operates."""
     seeds: int = 5
@@ -107,7 +110,9 @@ def foretold(config: Config, chain: Chain, seed: int) -> dict[str, float]:
     )
     words = (*FRAME, *KINDS, *(word for word, times in counts.items() if times >= 3))
     writer = Writer.begin(words, size=config.size, seed=seed, max_tokens=GREEDY.max_tokens)
-    writer.learn(asked(chain, train), updates=config.updates, batch=32, learning_rate=config.learning_rate)
+    writer.learn(
+        asked(chain, train), updates=config.updates, batch=config.batch, learning_rate=config.learning_rate
+    )
     said = writer.write([prompt for prompt, _ in asked(chain, test)])
     return scored(test, [decided(text).decision or "" for text in said], writer.tokens)
 
@@ -152,7 +157,9 @@ def browsed(config: Config, chain: Chain, seed: int) -> dict[str, float]:
         pairs += pairs_of(chain, actions, screens=screens)
         texts += [*screens, *actions]
     writer = Writer.begin(texts, size=config.size, seed=seed, max_tokens=GREEDY.max_tokens)
-    writer.learn(pairs, updates=config.browser_updates, batch=16, learning_rate=config.learning_rate)
+    writer.learn(
+        pairs, updates=config.browser_updates, batch=config.batch, learning_rate=config.learning_rate
+    )
     made = rollout(
         LocalHosts(MiniWoB(page=",".join(PAGES), horizon=MOST_STEPS)),
         ChainSampler(writer.sampler(), chain, show=spaced),
