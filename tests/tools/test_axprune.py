@@ -256,7 +256,6 @@ def test_clickable_elements_stay_although_they_are_ignored() -> None:
         ([], "without nodes"),
         ([{"role": {}}], "without a 'nodeId'"),
         ([None], "without a 'nodeId'"),
-        ([told("1", ROOT), told("1", ROOT)], "two nodes"),
         ([told("1", ROOT, "2"), told("2", "x", "1")], "no root"),
         ([told("1", ROOT, "2"), told("2", "x", "3"), told("3", "x", "2")], "held twice"),
         ([told("1", ROOT, "2", "3"), told("2", "x", "4"), told("3", "x", "4"), told("4", "x")], "held twice"),
@@ -266,6 +265,12 @@ def test_clickable_elements_stay_although_they_are_ignored() -> None:
 def test_what_is_no_tree_is_refused(nodes: Sequence[Any], what: str) -> None:
     with pytest.raises(WorldError, match=what):
         tree_of(nodes)
+
+
+def test_what_is_listed_twice_counts_once_and_what_is_left_out_goes_with_all_in_it() -> None:
+    nodes = [told("1", ROOT, "2", "4"), told("2", "none", "3", ignored=True, backendDOMNodeId=5), told("3", "button", text="x"), told("4", "button", text="y"), told("4", "link")]  # fmt: skip
+    assert [one.name for one in tree_of(nodes).children] == ["x", "y"]
+    assert [one.name for one in tree_of(nodes, without=frozenset({5})).children] == ["y"]
 
 
 def test_a_huge_page_is_cut_and_the_rest_counted() -> None:

@@ -29,8 +29,10 @@ def _tasks(seeds: int, world: World) -> Iterator[Task]:
         yield replace(task, tags={**task.tags, "scripted": scripted})
 
 
-def benchmark(page: str = ALL, seeds: int = 1, horizon: int = 30, browser: str = "") -> Benchmark:
-    """Return MiniWoB++ as a benchmark. ``page`` is a task, or several with commas, ``scripted`` or ``all``; each task is played with so many ``seeds``."""
+def benchmark(
+    page: str = ALL, seeds: int = 1, horizon: int = 30, browser: str = "", observation: str = "lines"
+) -> Benchmark:
+    """Return MiniWoB++ as a benchmark. ``page`` is a task, or several with commas, ``scripted`` or ``all``; each task is played with so many ``seeds``. ``observation`` is lines, pruned or raw."""
     if seeds < 1:
         raise ConfigError(f"benchmark 'miniwob': option 'seeds' is {seeds!r}; expected 1 or more.")
     paper = "arXiv 1802.08802, section 5.1"
@@ -41,7 +43,7 @@ def benchmark(page: str = ALL, seeds: int = 1, horizon: int = 30, browser: str =
             source="https://github.com/Farama-Foundation/miniwob-plusplus", licence="MIT", cases=known.get(page, len(page.split(","))) * seeds,
             needs="pip install --no-deps miniwob; apt-get install chromium", batch=1, seconds=0.5,
         ),
-        world=partial(MiniWoB, page=page, horizon=horizon, browser=browser),
+        world=partial(MiniWoB, page=page, horizon=horizon, browser=browser, observation=observation),
         tasks=partial(_tasks, seeds),
         measures=(
             mean_of("success", "share of the episodes with a raw reward above 0, as the page gives it", source=paper),

@@ -8,12 +8,11 @@ crashes or hangs is ended and costs the one episode that it was in.
 
 from __future__ import annotations
 
-import atexit
 import json
 import re
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,9 +23,14 @@ from everystep.core.protocols import Transition
 from everystep.core.records import Action, Observation, Task, ToolCall
 from everystep.environments.exact import check_place, check_range, make_task
 from everystep.environments.miniwob_script import SOLVED, Seen, next_action
+from everystep.tools import browsing
+from everystep.tools.axprune import page_text, prune
+from everystep.tools.axtree import AXNode, nodes_of, raw_text, renumbered
 from everystep.tools.chromium import Left, Page
+from everystep.tools.idle import How, Idle
 
 ALL = "all"
+OBSERVATIONS = ("lines", "pruned", "pruned_roles", "raw")
 KEYS: Mapping[str, tuple[str, int]] = {
     "Enter": ("\r", 13), "Tab": ("", 9), "Escape": ("", 27), "Backspace": ("", 8), "Delete": ("", 46), "Space": (" ", 32),
     "ArrowUp": ("", 38), "ArrowDown": ("", 40), "ArrowLeft": ("", 37), "ArrowRight": ("", 39), "Home": ("", 36), "End": ("", 35),
@@ -85,38 +89,16 @@ def _script() -> str:
     return Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
-@dataclass(slots=True)
-class _Idle:
-    """Open browsers of this process that no environment uses, by how they were opened."""
-
-    pages: list[tuple[tuple[str, bool, float], Page]] = field(default_factory=list)
-
-    def take(self, how: tuple[str, bool, float]) -> Page:
-        for number, (key, page) in enumerate(self.pages):
-            if key == how and page.usable:
-                del self.pages[number]
-                return page
-        path, headless, timeout_s = how
-        page = Page(path, headless=headless, timeout_s=timeout_s)
-        page.send("Page.addScriptToEvaluateOnNewDocument", {"source": _BEFORE})
-        return page
-
-    def give(self, how: tuple[str, bool, float], page: Page) -> None:
-        if page.usable and len(self.pages) < 2:
-            self.pages.append((how, page))
-        else:
-            page.close()
-
-    def close(self) -> None:
-        while self.pages:
-            self.pages.pop()[1].close()
+_FRAME = "[...document.querySelectorAll('#query, #reward-display, #sync-task-cover, #click-canvas')]"
+"""The parts of a page that are not its task's."""
+_IDLE = Idle(prepare=lambda page: _prepare(page))
 
 
-_IDLE = _Idle()
-atexit.register(_IDLE.close)
+def _prepare(page: Page) -> None:
+    page.send("Page.addScriptToEvaluateOnNewDocument", {"source": _BEFORE})
 
 
-def _give_back(how: tuple[str, bool, float], held: list[Page]) -> None:
+def _give_back(how: How, held: list[Page]) -> None:
     while held:
         _IDLE.give(how, held.pop())
 
@@ -164,6 +146,8 @@ class Browser:
         self._name, self._query = "", ""
         self._list: list[dict[str, Any]] = []
         self._done: list[str] = []
+        self._text = ""
+        self.tree: AXNode | None = None
         self._over = True
 
     def reset(self, task: Task) -> Observation:
@@ -187,12 +171,29 @@ class Browser:
         except Left as left:
             raise WorldError(f"the page of {self._name!r} could not be begun: {left}") from None
         self._query, self._list, self._done, self._over = state["query"], state["list"], [], False
+        self._look(page)
         return self._seen()
 
+    def _look(self, page: Page) -> None:
+        """Make the text of the page: its listed elements, or its tree with their numbers."""
+        kind = self._world.observation
+        if kind == "lines":
+            self._text = "\n".join(line_of(number, one) for number, one in enumerate(self._list, start=1))
+            return
+        whole = browsing.look(page, frozenset(browsing.elements(page, _FRAME)))
+        listed = browsing.elements_and_texts(page, "__everystep.nodes")
+        own = {dom: number for number, (dom, _) in enumerate(listed, start=1)}
+        there = {one.dom for one in nodes_of(whole)}
+        inner = {text: number for number, (dom, texts) in enumerate(listed, start=1) if dom not in there for text in texts}  # fmt: skip
+        self.tree = renumbered(whole, inner | own)  # an element that the tree leaves out is known by its text
+        short = self.tree if kind == "raw" else prune(self.tree, clickable=kind == "pruned")
+        self._text = raw_text(short) if kind == "raw" else page_text(short)
+
     def _seen(self, note: str = "") -> Observation:
-        lines = [line_of(number, one) for number, one in enumerate(self._list, start=1)]
         head = [note] if note else []
-        return Observation(text="\n".join([*head, f"task: {self._query}", *lines]))
+        return Observation(
+            text="\n".join([*head, f"task: {self._query}", *([self._text] if self._text else [])])
+        )
 
     def parse(self, text: str) -> Action:
         """Read one action; surrounding white space does not matter."""
@@ -255,6 +256,7 @@ class Browser:
                 success=raw > 0,
             )
         self._query = state["query"]
+        self._look(page)
         return Transition(observation=self._seen(), reward=0.0)
 
     def _refused(self, reason: str) -> Transition:
@@ -382,10 +384,12 @@ def _key(page: Page, key: str) -> None:
 class MiniWoB:
     """Options: ``page`` is a task's name, or several with commas, ``scripted`` (those that the script knows) or ``all`` 125, which follow each other; a window with ``headless`` false; ``horizon`` is the step limit.
 
+    ``observation`` shows the page as numbered ``lines``, as its accessibility tree (``raw``) or that ``pruned`` (``pruned_roles`` numbers by role alone); the numbers, and so the actions, are the same.
     ``browser`` is the path of a Chromium, else the first on the search path. ``timeout_s`` is how long it may be silent.
     """
 
     page: str = ALL
+    observation: str = "lines"
     headless: bool = True
     horizon: int = 30
     browser: str = ""
@@ -397,6 +401,8 @@ class MiniWoB:
     def __post_init__(self) -> None:
         check_range(self.name, "horizon", self.horizon, 1, 1000)
         check_range(self.name, "timeout_s", self.timeout_s, 1, 600)
+        if self.observation not in OBSERVATIONS:
+            raise ConfigError(f"miniwob: option 'observation' is {self.observation!r}. {did_you_mean(self.observation, OBSERVATIONS)}")  # fmt: skip
 
     @property
     def max_steps(self) -> int:

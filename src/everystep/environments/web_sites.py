@@ -37,7 +37,7 @@ from everystep.environments.outline import (  # fmt: skip
 from everystep.environments.web_site import Goal, Site, Want, page_at, read_query, route
 from everystep.tools import browsing
 from everystep.tools.axprune import line_of, page_text, prune
-from everystep.tools.axtree import AXNode, nodes_of, raw_text
+from everystep.tools.axtree import AXNode, nodes_of, raw_line, raw_text
 from everystep.tools.chromium import Left, Page
 from everystep.tools.idle import How, Idle
 
@@ -120,6 +120,7 @@ class Browser:
         self._over = True
         self.tree = AXNode(role="")
         self._shown: dict[int, AXNode] = {}
+        self._line: dict[int, str] = {}
         self._text, self._address = "", "/"
         self._trail: list[str] = []
         self._visited: set[str] = set()
@@ -203,6 +204,11 @@ class Browser:
             observation=self._seen(f"refused: {reason}"), reward=0.0, valid=False, reason=reason
         )
 
+    @property
+    def address(self) -> str:
+        """Return the path of the open page."""
+        return self._address
+
     # --- acting ---------------------------------------------------------------------------------
 
     def _do(self, page: Page, given: Mapping[str, str]) -> str:
@@ -247,13 +253,12 @@ class Browser:
         """Return what will be remembered of a step, before it is taken."""
         act = next(iter(key for key in ("click", "type", "go", "note", "branch", "prune") if key in given))
         number = int(given.get("id") or given.get("into") or 0)
-        node = self._shown.get(number)
-        keep = [int(one) for one in re.findall(r"\d+", given.get("keep", ""))] or ([number] if number else [])
-        what = f" {line_of(node)}" if node is not None else ""
+        keep = [int(one) for one in re.findall(r"\d+", given.get("keep", ""))] or [number]
+        what = f" {self._line[number]}" if number in self._line else ""
         with_text = next((f" [{given[key]}]" for key in ("text", "noted", "intent", "reason") if key in given), "")  # fmt: skip
         return Past(
             goal=self._outline.active, action=f"{given['go'] if act == 'go' else act}{what}{with_text}", page=repr(self.tree.name), looks=self._text,
-            pivotal="\n".join(line_of(self._shown[one]) for one in keep if one in self._shown), said=given.get("seen", ""),
+            pivotal="\n".join(self._line[one] for one in keep if one in self._line), said=given.get("seen", ""),
         )  # fmt: skip
 
     # --- looking --------------------------------------------------------------------------------
@@ -270,13 +275,16 @@ class Browser:
         if kind == "raw":
             self._text = raw_text(self.tree)
             self._shown = {one.id: one for one in nodes_of(self.tree)}
+            self._line = {number: raw_line(one) for number, one in self._shown.items()}
         elif kind == "lines":
             self._text, self._shown = self._lines(page)
+            self._line = dict(enumerate(self._text.split("\n"), start=1))
         else:
             short = prune(self.tree, clickable=kind == "pruned")
             self._text = page_text(short)
             whole = {one.id: one for one in nodes_of(self.tree)}
             self._shown = {one.id: whole[one.id] for one in nodes_of(short) if one.id}
+            self._line = {one.id: line_of(one) for one in nodes_of(short) if one.id}
 
     def _lines(self, page: Page) -> tuple[str, dict[int, AXNode]]:
         script = Path(__file__).with_name("miniwob.js").read_text(encoding="utf-8")

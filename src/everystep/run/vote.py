@@ -180,14 +180,22 @@ Pick = Callable[[Situation, Sequence[Candidate]], Awaitable[int | None]]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """``n`` samples; if they differ, a judge picks one. Equal answers are shown to it once, without their number."""
+    """``n`` samples; if they differ, a judge picks one. Equal answers are shown to it once, without their number.
+
+    ``final`` says which answers end the task: where at least ``share`` of the samples do, the longest of those is taken and nobody is asked (AgentOccam's strict judge,
+    arXiv 2410.13825 and its repository, share 0.6).
+    """
 
     n: int
     pick: Pick
     cap: int = 0
+    final: Callable[[Candidate], bool] | None = None
+    share: float = 0.6
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cap", _cap_of(self.n, self.cap))
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share of a vote is {self.share!r}; it must lie above 0 and not above 1.")
 
     def start(self, situation: Situation) -> Votes:  # noqa: ARG002
         """Begin the count of one step."""
@@ -200,6 +208,9 @@ class Judged:
         different = votes.candidates
         if len(different) < 2:
             return votes.leader
+        ends = [one for one in different if self.final is not None and self.final(one)]
+        if ends and sum(votes.tally[one.key] for one in ends) >= self.share * votes.votes:
+            return max(ends, key=lambda one: len(one.action.text))
         index = await self.pick(situation, different)
         if index is None:
             return None

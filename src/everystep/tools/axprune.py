@@ -48,6 +48,11 @@ def acted_on(node: AXNode) -> bool:
     return node.role in INTERACTIVE or node.prop("clickable") == "true"
 
 
+def candidates(top: AXNode) -> list[int]:
+    """Return the numbers of all that can be acted on by role, in document order."""
+    return [one.id for one in nodes_of(by_role(top)) if acted_on(one)]
+
+
 def prune(top: AXNode, *, clickable: bool = True) -> AXNode:
     """Return the short tree. Without ``clickable`` numbers are given by role alone, as published."""
     now = top if clickable else by_role(top)

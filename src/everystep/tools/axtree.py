@@ -43,8 +43,12 @@ class AXNode:
         return next((value for key, value in self.props if key == name), "")
 
 
-def tree_of(nodes: Sequence[Mapping[str, Any]], clickable: frozenset[int] = frozenset()) -> AXNode:
-    """Return the tree of DevTools' list; nodes that the browser ignores give way to their children. ``clickable`` elements get a property of that name.
+def tree_of(
+    nodes: Sequence[Mapping[str, Any]],
+    clickable: frozenset[int] = frozenset(),
+    without: frozenset[int] = frozenset(),
+) -> AXNode:
+    """Return the tree of DevTools' list; nodes that the browser ignores give way to their children. ``clickable`` elements get a property of that name, those in ``without`` are left out with all that is in them.
 
     ``WorldError`` for a list without a root, with a cycle, or too deep. What is listed as a child and is not there is left out.
     """
@@ -52,16 +56,18 @@ def tree_of(nodes: Sequence[Mapping[str, Any]], clickable: frozenset[int] = froz
     for one in nodes:
         if not isinstance(one, Mapping) or not isinstance(one.get("nodeId"), str):
             raise WorldError(f"an accessibility tree has a node without a 'nodeId': {str(one)[:80]!r}.")
-        known[one["nodeId"]] = one
+        if one["nodeId"] in known:
+            continue  # Chromium lists some nodes twice
+        known[one["nodeId"]] = {**one, "childIds": ()} if one.get("backendDOMNodeId") in without else one
     if not known:
         raise WorldError("an accessibility tree without nodes. Open a page first.")
-    if len(known) < len(nodes):
-        raise WorldError("an accessibility tree has two nodes with one 'nodeId'.")
     children = {name: [one for one in node.get("childIds") or () if one in known] for name, node in known.items()}  # fmt: skip
     below = {one for some in children.values() for one in some}
-    tops = [name for name in known if name not in below]
+    tops = [name for name in known if name not in below and known[name].get("backendDOMNodeId") not in without]  # fmt: skip
     if not tops:
         raise WorldError("an accessibility tree has no root: its nodes hold each other.")
+    gone = {name for name, one in known.items() if one.get("backendDOMNodeId") in without}
+    children = {name: [one for one in some if one not in gone] for name, some in children.items()}
     made = _made(tops[0], known, children, clickable)
     top = made[0] if len(made) == 1 else AXNode(role=ROOT, children=made)
     return numbered(top)
@@ -141,6 +147,16 @@ def numbered(top: AXNode) -> AXNode:
     return walk(top)
 
 
+def renumbered(top: AXNode, numbers: Mapping[int, int]) -> AXNode:
+    """Return the tree with the numbers that its elements are given, 0 for all others."""
+
+    def walk(node: AXNode) -> AXNode:
+        children = tuple([walk(child) for child in node.children])
+        return replace(node, id=numbers.get(node.dom, 0) if node.dom else 0, children=children)
+
+    return walk(top)
+
+
 def nodes_of(top: AXNode) -> Iterator[AXNode]:
     """Yield the nodes in document order."""
     stack = [top]
@@ -160,10 +176,15 @@ def raw_text(top: AXNode) -> str:
     stack = [(top, 0)]
     while stack:
         node, depth = stack.pop()
-        parts = [f"[{node.id}]" if node.id else "", node.role, repr(node.name)]
-        if node.value:
-            parts.append(f"value: {node.value}")
-        parts += [f"{key}: {value}" for key, value in node.props if key not in ("url", "clickable")]
-        lines.append("\t" * depth + " ".join(filter(None, parts)))
+        lines.append("\t" * depth + raw_line(node))
         stack += [(child, depth + 1) for child in reversed(node.children)]
     return "\n".join(lines)
+
+
+def raw_line(node: AXNode) -> str:
+    """Return the line of one node."""
+    parts = [f"[{node.id}]" if node.id else "", node.role, repr(node.name)]
+    if node.value:
+        parts.append(f"value: {node.value}")
+    parts += [f"{key}: {value}" for key, value in node.props if key not in ("url", "clickable")]
+    return " ".join(filter(None, parts))

@@ -19,10 +19,10 @@ _CHOOSE = """function (text) {
 }"""
 
 
-def look(page: Page) -> AXNode:
-    """Return the page's accessibility tree; elements that listen to clicks are marked."""
+def look(page: Page, without: frozenset[int] = frozenset()) -> AXNode:
+    """Return the page's accessibility tree; elements that listen to clicks are marked, those in ``without`` left out."""
     told = page.send("Accessibility.getFullAXTree")
-    return tree_of(told["nodes"], clickables(page))
+    return tree_of(told["nodes"], clickables(page), without)
 
 
 def clickables(page: Page) -> frozenset[int]:
@@ -106,6 +106,11 @@ def call(page: Page, dom: int, function: str, *arguments: str) -> Any:
 
 def elements(page: Page, expression: str) -> list[int]:
     """Return the browser's numbers of the nodes in a list that an expression of JavaScript gives, 0 for what is no node."""
+    return [one for one, _ in elements_and_texts(page, expression)]
+
+
+def elements_and_texts(page: Page, expression: str) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the same with the numbers of the pieces of text right in each."""
     told = page.send("Runtime.evaluate", {"expression": expression})["result"]
     if "objectId" not in told:
         raise WorldError(f"{expression!r} gave {told.get('description', told.get('value'))!r}, not a list of nodes.")  # fmt: skip
@@ -113,5 +118,9 @@ def elements(page: Page, expression: str) -> list[int]:
     items = {int(one["name"]): one["value"].get("objectId") for one in held if one["name"].isdigit()}
     asked = {at: page.post("DOM.describeNode", {"objectId": items[at]}) for at in sorted(items) if items[at]}
     page.send("Runtime.releaseObject", {"objectId": told["objectId"]})
-    found = {at: page.reply(number, "DOM.describeNode")["node"]["backendNodeId"] for at, number in asked.items()}  # fmt: skip
-    return [found.get(at, 0) for at in range(len(items))]
+    found: dict[int, tuple[int, tuple[int, ...]]] = {}
+    for at, number in asked.items():
+        node = page.reply(number, "DOM.describeNode")["node"]
+        texts = tuple([one["backendNodeId"] for one in node.get("children", ()) if one["nodeType"] == 3])
+        found[at] = (node["backendNodeId"], texts)
+    return [found.get(at, (0, ())) for at in range(len(items))]

@@ -1,0 +1,230 @@
+"""AgentOccam (S38): show pages and history in a form that fits what a model was trained on, and let it grow and cut a plan.
+
+Paper: AgentOccam, A Simple Yet Strong Baseline for LLM-Based Web Agents (Yang et al. 2024, arXiv 2410.13825). Claim: on WebArena +9.8 points over the best before and +26.6 over the plain agent, by aligning observation and actions alone.
+
+Certain (paper and repository): the actions that are left, branch and prune, the thirteen passes over the accessibility tree, numbers for interactive roles alone, 1000 lines, the history of the active goal with the last three steps in full.
+Ours: how each pass is done (``tools.axprune``); numbers also for what listens to clicks (``pruned``; as published: ``pruned by role``); pages: MiniWoB++ and local sites made here (``environments.web_sites``); the contestant, a model of 0.05 M
+parameters that imitates the script. Not done: WebArena itself, a large model, the judge with a model (its rule is ``run.vote.Judged``).
+
+    everystep reproduce agent_occam --parts pages,history,contest,rank
+
+needs a Chromium, the pages of MiniWoB++ and, for ``pages``, ``history`` and ``rank``, SmolLM2-135M (its tokenizer counts). ``pages``: tokens of every form, and what became of each element that the known way acts on. ``history``: tokens of prompts on
+ways with a detour. ``contest``: equal models, updates and batches, each shown the pages in one form. ``rank``: where SmolLM2-135M puts the right element among all that can be acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+from random import Random
+
+from everystep.core.errors import ConfigError
+from everystep.core.protocols import Logger, Sampling
+from everystep.core.records import Trajectory
+from everystep.environments.miniwob import MiniWoB, names
+from everystep.environments.miniwob_script import SOLVED
+from everystep.environments.web_sites import WebSites, goal_names
+from everystep.evaluate.intervals import bootstrap_mean, paired_difference
+from everystep.evaluate.shown_pages import FORMS, by_pass, fates, ratio, tokens
+from everystep.evaluate.study import Trial, study
+from everystep.learn.element_rank import rank_of, scorer
+from everystep.learn.samples import supervised_sample
+from everystep.learn.student import Student
+from everystep.learn.warm import turns_of
+from everystep.models.local import LocalModel, load
+from everystep.models.smollm import NAME
+from everystep.run.afresh import Afresh, without_instruction
+from everystep.run.aims import Aim, aims, detour, with_detour
+from everystep.run.demonstrate import demonstrator
+from everystep.run.folder import RunFolder, write_json
+from everystep.run.hosts import LocalHosts
+from everystep.run.measure import summary
+from everystep.run.rollout import Limits, jobs_of, rollout, seed_of
+
+PARTS = ("pages", "history", "contest", "rank")
+SHOWN: Mapping[str, str] = {"raw tree": "raw", "pruned tree": "pruned", "numbered lines": "lines"}
+"""The arms of the contest, and the observation of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Pages as they are and pruned: tokens, what is kept, history, success, ranks."""
+
+    parts: str = ",".join(PARTS)
+    """What is measured, with commas."""
+    pages: str = "click-button,click-link,click-test-2,click-tab,click-option,click-widget,click-dialog-2,click-checkboxes"
+    """Tasks of MiniWoB++ in the contest."""
+    size: str = "0.05M"
+    """Size of the contest's model."""
+    demonstrations: int = 240
+    """Episodes of the script that are imitated."""
+    updates: int = 400
+    """Updates of imitation."""
+    learning_rate: float = 6e-3
+    """Peak rate of the imitation."""
+    test_tasks: int = 64
+    """Held-out episodes of a seed."""
+    page_seeds: int = 1
+    """Seeds of every page and goal whose tokens are counted."""
+    clicks: int = 4
+    """Wrong clicks of a detour."""
+    rank_steps: int = 60
+    """Steps whose right element is ranked, half of MiniWoB++ and half of the local sites."""
+    rank_tokens: int = 2048
+    """The longest prompt of the ranking; longer ones lose their middle."""
+    seeds: int = 5
+    """Paired seeds of the contest."""
+    seed: int = 0
+    """The first seed."""
+
+
+@cache
+def smollm() -> LocalModel:
+    """Return SmolLM2-135M."""
+    return load(NAME)
+
+
+def count(text: str) -> int:
+    """Return the tokens that SmolLM2 makes of a text."""
+    return len(smollm().template.encode(text))
+
+
+def walk(source: str, seeds: int) -> Iterator[Aim]:
+    """Yield the pages of the known ways on the local sites, or on every page of MiniWoB++ (the first page alone where no script knows a way)."""
+    world = WebSites(observation="raw") if source == "sites" else MiniWoB(observation="raw")
+    env = world.make()
+    for index in range(seeds * (len(goal_names()) if source == "sites" else len(names()))):
+        yield from aims(env, world.task("test", index))
+    env.close()
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+def pages(config: Config, folder: RunFolder) -> dict[str, float]:
+    """Count the tokens of pages in each form, and what became of the elements that are acted on."""
+    told: dict[str, float] = {}
+    report = []
+    for source in ("sites", "miniwob"):
+        some = list(walk(source, config.page_seeds))
+        sizes = [tokens(aim, count) for aim in some]
+        for form in FORMS:
+            told[f"{source} {form}"] = bootstrap_mean([one[form] for one in sizes]).value
+        report += [f"{source}: {len(some)} pages; share of the raw tokens, pruned: {ratio(sizes, 'pruned')}, by role: {ratio(sizes, 'pruned by role')}"]  # fmt: skip
+        report += [f"  {name}: {mean:.1f}" for name, mean in by_pass(some, count)]
+        for clickable in (True, False):
+            found = fates(some, clickable=clickable)
+            report.append(f"  targets, {'pruned' if clickable else 'by role'}: {found}")
+            told[f"{source} kept{'' if clickable else ' by role'}"] = found.get("kept", 0) / max(1, sum(found.values()) - found.get("none", 0))  # fmt: skip
+        lost = sorted({f"{aim.task.tags.get('task', '')}: {aim.action}" for aim in some if fates([aim], clickable=True).keys() - {"kept", "none"}})  # fmt: skip
+        report += [f"  not kept: {one}" for one in lost]
+    (folder.path / "pages.md").write_text("\n".join(report) + "\n", encoding="utf-8")
+    return told
+
+
+def history(config: Config, folder: RunFolder) -> dict[str, float]:
+    """Count the tokens of prompts on known ways behind a detour that is given up."""
+    kinds = ("none", "active", "all")
+    rows: dict[str, list[float]] = {name: [] for name in (*kinds, "conversation")}
+    for index in range(len(goal_names())):
+        acts: list[str] = []
+        shown: dict[str, list[int]] = {}
+        for kind in kinds:
+            world = WebSites(history=kind)
+            env, task = world.make(), world.task("test", index)
+            seen, random = env.reset(task), Random(index)
+            plan = list(with_detour(seen.text.split("\n", 1)[0].removeprefix("task: "), config.clicks))
+            done: list[str] = []
+            while True:
+                shown.setdefault(kind, []).append(count(seen.text))
+                todo = plan.pop(0) or detour(env.tree, random) if plan else env.oracle()
+                result = env.step(env.parse(todo))
+                done.append(todo)
+                seen = result.observation
+                if result.terminated or len(done) > 40:
+                    break
+            env.close()
+            acts = acts or done
+            assert acts == done  # noqa: S101 -- the way does not depend on what is shown
+            rows[kind] += shown[kind]
+        before = 0
+        for at, size in enumerate(shown["none"]):
+            rows["conversation"].append(before + size)
+            before += size + count(acts[at])
+    told = {f"history {name}": bootstrap_mean(values).value for name, values in rows.items()}
+    lines = [f"{name}: {bootstrap_mean(values)} tokens a step, {len(values)} steps; against all {paired_difference(values, rows['all'])}" for name, values in rows.items()]  # fmt: skip
+    (folder.path / "history.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return told
+
+
+@lru_cache(maxsize=4)
+def shown_to(config: Config, observation: str) -> list[Trajectory]:
+    """Return the script's episodes with the pages in one form."""
+    world = MiniWoB(page=config.pages, observation=observation)
+    hosts = LocalHosts(world)
+    tasks = without_instruction([world.task("train", index) for index in range(config.demonstrations)])
+    made = rollout(
+        hosts, demonstrator(hosts), jobs_of(tasks, group_size=1, prefix="demo", seed=0), sampling=Sampling(), limits=Limits(max_steps=10), slots=1
+    )  # fmt: skip
+    hosts.close()
+    return turns_of([one for one in made if one.success])
+
+
+def contest(config: Config, seed: int, observation: str) -> dict[str, float]:
+    """Imitate the script's steps in one form of page; return success on held-out episodes in the browser."""
+    texts = [text for form in SHOWN.values() for one in shown_to(config, form) for step in one.steps for text in (step.observation.text, step.action.text)]  # fmt: skip
+    world = MiniWoB(page=config.pages, observation=observation)
+    student = Student.begin(world, texts, size=config.size, seed=seed, constrain=False, context=4096)
+    samples = [supervised_sample(one) for one in student.written(shown_to(config, observation))]
+    student.imitate(samples, updates=config.updates, learning_rate=config.learning_rate)
+    tasks = without_instruction([world.task("test", seed * config.test_tasks + index) for index in range(config.test_tasks)])  # fmt: skip
+    made = rollout(
+        student.hosts, Afresh(student.sampler()), jobs_of(tasks, group_size=1, prefix="test", seed=seed_of(seed, "test")),
+        sampling=Sampling(temperature=0.0, max_tokens=12), limits=Limits(max_steps=8, invalid=2), constrain=False, slots=2,
+    )  # fmt: skip
+    student.hosts.close()
+    found = summary(made)
+    return {
+        "success": found["success"], "invalid": found["invalid"],
+        "prompt tokens": sum(len(one.ids) for one in samples) / len(samples), "parameters": float(student.model.network.num_parameters()),
+    }  # fmt: skip
+
+
+def rank(config: Config, folder: RunFolder) -> dict[str, float]:
+    """Ask SmolLM2-135M which element comes next, in each form, among all that can be acted on by role."""
+    lines, told = [], {}
+    judge = scorer(smollm())
+    for source in ("miniwob", "sites"):
+        some = [aim for aim in walk(source, 1) if aim.target in candidates(aim.tree) and len(candidates(aim.tree)) > 1 and (source == "sites" or aim.task.tags["task"] in SOLVED)]  # fmt: skip
+        some = Random(config.seed).sample(some, min(len(some), config.rank_steps // 2))
+        found = {form: [rank_of(judge, smollm(), aim, FORMS[form], most=config.rank_tokens) for aim in some] for form in ("raw", "pruned")}  # fmt: skip
+        for key in ("reciprocal rank", "log share", "first"):
+            by = {form: [one[key] for one in rows] for form, rows in found.items()}
+            gain = paired_difference(by["pruned"], by["raw"])
+            lines.append(f"{source} {key}: raw {bootstrap_mean(by['raw'])}, pruned {bootstrap_mean(by['pruned'])}, difference {gain}, {len(some)} steps, raw cut in {sum(one['cut'] for one in found['raw']):.0f}")  # fmt: skip
+            told[f"{source} {key} gain"] = gain.value
+    (folder.path / "rank.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return told
+
+
+def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
+    """Measure the chosen parts."""
+    chosen = config.parts.split(",")
+    if unknown := [one for one in chosen if one not in PARTS]:
+        raise ConfigError(f"agent_occam has no part {unknown[0]!r}; parts: {', '.join(PARTS)}.")
+    told: dict[str, float] = {}
+    for name, part in (("pages", pages), ("history", history), ("rank", rank)):
+        if name in chosen:
+            told |= part(config, folder)
+    if "contest" in chosen:
+        arms: dict[str, Trial] = {name: partial(_trial, config, form) for name, form in SHOWN.items()}
+        seeds = range(config.seed, config.seed + config.seeds)
+        made = study(arms, seeds=seeds, baseline="raw tree", folder=folder.path, loggers=loggers)
+        told |= {f"success {one.name}": one.means["success"].value for one in made.arms}
+    write_json(folder.path / "numbers.json", told)
+    return told
+
+
+def _trial(config: Config, observation: str, seed: int) -> dict[str, float]:
+    return contest(config, seed, observation)
