@@ -78,6 +78,7 @@ ENTRIES: tuple[tuple[str, str | None, str, str, str], ...] = (
     ("auto_evolve", "S49", "reproduce", "train", "A reasoning structure for each family of published questions, refined pass by pass; over-fitting checked."),
     ("auto_ui", "S26", "reproduce", "train", "The next action on a screen from the last ones, with a plan of kinds before the decision; then in a real browser."),
     ("supercoder", "S04", "reproduce", "train,smollm", "Code: where an issue is in three levels, whole units rewritten, a regression gate and one retry."),
+    ("agent_occam", "S38", "reproduce", "train,smollm", "Pages pruned for a model, a plan that is grown and cut: tokens, what is kept, ranks, success, in a real browser."),
     ("graph_scripts", "S32", "reproduce", "train", "A graph of steps from many observed orders of a task, and the next steps that it foretells."),
 )  # fmt: skip
 """The recipes, a line each: name, system, verb of the command line, pip extra, summary."""
