@@ -41,6 +41,7 @@ from everystep.run.folder import RunFolder, write_json
 from everystep.run.hosts import LocalHosts
 from everystep.run.measure import summary
 from everystep.run.rollout import Limits, jobs_of, rollout, seed_of
+from everystep.tools.axprune import candidates
 
 PARTS = ("pages", "history", "contest", "rank")
 SHOWN: Mapping[str, str] = {"raw tree": "raw", "pruned tree": "pruned", "numbered lines": "lines"}
