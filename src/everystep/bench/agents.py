@@ -1,4 +1,4 @@
-"""Worlds with published tasks as benchmarks of agents: Sokoban, WebShop, InterCode-SQL, BFCL multi-turn, tau2-bench."""
+"""Worlds with published tasks as benchmarks of agents: Sokoban, WebShop, InterCode (SQL and Bash), BFCL multi-turn, tau2-bench."""
 
 from __future__ import annotations
 
@@ -63,6 +63,26 @@ def intercode_sql(data: str = "published", database: str = "", hardness: str = "
         tasks=both_splits,
         measures=(
             mean_of("success", "share with reward 1: the rows of the gold query, in its order", source=paper),
+            mean_of("reward", "mean reward of what was submitted", source=paper),
+            STEPS, INVALID,
+        ),
+        constrain=False,
+    )  # fmt: skip
+
+
+def intercode_bash(data: str = "published", system: int = 0, quoting: str = "plain") -> Benchmark:
+    """Requests answered with shell commands in the sandbox. ``data`` is ``published`` (a clone of InterCode in EVERYSTEP_DATA/intercode_bash) or a clone's folder; ``system`` is 1, 2, 3 or 0 for all."""
+    paper = "arXiv 2306.14898, section 4"
+    return WorldBenchmark(
+        about=About(
+            name="intercode_bash", kind="agent", summary="find and change files with shell commands, ten turns (InterCode, NL2Bash)",
+            source="https://github.com/princeton-nlp/intercode", licence="MIT",
+            cases={0: 173, 1: 60, 2: 53, 3: 60}.get(system), needs="git clone https://github.com/princeton-nlp/intercode DATA/intercode_bash; a sandbox", seconds=0.5,
+        ),
+        world=partial(world, "intercode_bash", data=data, system=system, quoting=quoting),
+        tasks=both_splits,
+        measures=(
+            mean_of("success", "share with reward 1: the files changed as the gold command does, and its output", source=paper),
             mean_of("reward", "mean reward of what was submitted", source=paper),
             STEPS, INVALID,
         ),
