@@ -9,7 +9,7 @@ import pytest
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.procbench import ProcBench, canonical, same
+from everystep.environments.procbench import ProcBench, _generated, canonical, same
 from everystep.environments.procbench_cases import BANDS, FAMILIES, load_cases
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "procbench"
@@ -17,7 +17,13 @@ needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="EVERYSTEP_DATA/proc
 
 
 @pytest.mark.parametrize(
-    "world", [ProcBench(), ProcBench(ending="agent", reward="prefix"), ProcBench(strict=False, band="short")]
+    "world",
+    [
+        ProcBench(),
+        ProcBench(ending="agent", reward="prefix"),
+        ProcBench(strict=False, band="short"),
+        ProcBench(cases="generated", lengths="2-6"),
+    ],
 )
 def test_contract(world: ProcBench) -> None:
     report = check_environment(world, tasks=2)
@@ -174,6 +180,59 @@ def test_success_falls_as_the_power_of_the_rate() -> None:
                 break
         solved += result.success is True
     assert abs(solved - expected) < 4 * spread**0.5
+
+
+def test_generated_cases_have_no_end_and_no_case_is_in_both_splits() -> None:
+    world = ProcBench(
+        cases="generated", lengths="2-3", family="encode"
+    )  # 162 problems of two runs, 1,458 of three
+    assert world.size("train") is world.size("test") is None
+    told = {split: {world.task(split, n).instruction for n in range(300)} for split in ("train", "test")}
+    assert len(told["train"]) > 100
+    assert len(told["test"]) > 50
+    assert not told["train"] & told["test"]
+    assert world.task("train", 7) == world.task("train", 7)
+    assert world.task("train", 7).reference != world.task("train", 8).reference
+
+
+@pytest.mark.parametrize("family", ["any", "decompose", "count2", "fill_word", "delete_word"])
+def test_the_oracle_solves_generated_cases(family: str) -> None:
+    world = ProcBench(cases="generated", family=family, lengths="24-30", ending="agent", strict=False)
+    env = world.make()
+    for index in range(6):
+        task = world.task("test", index)
+        assert 24 <= int(task.tags["length"]) <= 30
+        assert family in ("any", task.tags["family"])
+        env.reset(task)
+        while not (result := env.step(env.parse(env.oracle()))).terminated:
+            pass
+        assert result.success
+
+
+def test_the_state_of_a_generated_case_is_kept_without_the_case() -> None:
+    world = ProcBench(cases="generated", family="rotate")
+    env, other = world.make(), world.make()
+    task = world.task("train", 3)
+    env.reset(task)
+    env.step(env.parse(env.oracle()))
+    _generated.cache_clear()
+    kept = env.dump()
+    assert list(kept["state"]) == ["answers", "right"]  # type: ignore[index,call-overload,arg-type]
+    other.load(task, kept)
+    assert other.oracle() == env.oracle()
+
+
+def test_lengths_select_and_bound() -> None:
+    world = ProcBench(lengths="2-6")
+    assert {world.task("train", n).tags["band"] for n in range(world.size("train") or 0)} == {"short"}
+    assert ProcBench(cases="generated", band="long").bounds == (17, 25)
+    assert ProcBench(cases="generated", band="long", lengths="20-60").bounds == (20, 25)
+    for wrong in ({"lengths": "6"}, {"lengths": "7-6"}, {"lengths": "1-5"}, {"lengths": "2-61"}):
+        with pytest.raises(ConfigError, match="lengths"):
+            ProcBench(cases="generated", **wrong)
+    assert ProcBench(cases="generated", lengths="2-100", horizon=100).bounds == (2, 100)
+    with pytest.raises(ConfigError, match="no number of states"):
+        ProcBench(band="short", lengths="8-9")
 
 
 @needs_data

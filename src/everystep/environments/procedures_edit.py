@@ -36,7 +36,7 @@ class Sort:
     @classmethod
     def draw(cls, random: Random, steps: int) -> Self:
         while True:
-            length = random.randint(max(5, steps + 1), steps + 10 + steps // 20)
+            length = random.randint(max(5, steps + 1), steps + 10 + steps // 30)
             made = cls(string=pick(random, LETTERS, length))
             if len(made.states()) == steps:
                 return made
@@ -111,14 +111,14 @@ class PushPop:
         return folded(push_pop, self.string, self.actions)
 
 
-def push_pop(string: str, action: str) -> str:
-    """Return the string after one action.
+def push_pop(string: str, action: str, *, mirrored: bool = False) -> str:
+    """Return the string after one action, with left for right where it is ``mirrored``.
 
     >>> push_pop("abc", "pop_left"), push_pop("abc", "push_right(d)")
     ('bc', 'abcd')
     """
     put = action[-2] if action.startswith("push") and action.endswith(")") else ""
-    if "left" in action:
+    if ("left" in action) is not mirrored:
         return put + string if put else string[1:]
     return string + put if put else string[:-1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise, takewhile
 from random import Random
@@ -74,7 +74,7 @@ class Split:
         return tuple([*parts(self.string, self.positions[:n])] for n in range(1, len(self.positions) + 1))
 
 
-def parts(string: str, places: Sequence[int]) -> list[str]:
+def parts(string: str, places: Iterable[int]) -> list[str]:
     """Return the string cut before each of these places.
 
     >>> parts("abcd", [3, 1])
@@ -131,10 +131,11 @@ class Compare:
 
     @classmethod
     def draw(cls, random: Random, steps: int) -> Self:
+        """A candidate before the target agrees with it for at most all but one letter; one behind it can be the target again."""
         target = pick(random, LETTERS, steps + 1)
 
         def like(most: int) -> str:
-            same = random.randint(1, most)
+            same = max(1, random.randint(0, most))
             rest = LETTERS.replace(target[same], "") if same < len(target) else ""
             return target[:same] + (
                 pick(random, rest, 1) + pick(random, LETTERS, steps - same) if rest else ""

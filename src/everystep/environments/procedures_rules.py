@@ -26,7 +26,7 @@ class Compose:
     @classmethod
     def draw(cls, random: Random, steps: int) -> Self:
         """Rules are added for neighbours that are left, until there are as many replacements; one rule in eight is for none that ever stand together."""
-        length = random.randint(steps + 3, max(LONGEST, steps + 6))
+        length = random.randint(steps + 3, max(LONGEST, steps + 5))
         while True:
             state = random.choices(LETTERS, k=length)
             rules: dict[tuple[str, str], str] = {}

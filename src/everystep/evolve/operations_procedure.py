@@ -6,8 +6,11 @@ The options of an operation are ways in which its description can be read. Which
 from __future__ import annotations
 
 import re
-from itertools import groupby, pairwise, takewhile
 
+from everystep.environments.procedures_count import cumulated, letters_and_digits
+from everystep.environments.procedures_edit import marked, push_pop, turned
+from everystep.environments.procedures_list import agreed, parts, runs, split_part
+from everystep.environments.procedures_rules import composed
 from everystep.evolve.structures import Field, Operation, Type
 
 _TEXT, _WORDS, _FIELDS = Type.TEXT, Type.WORDS, Type.FIELDS
@@ -84,9 +87,8 @@ def _append(fields: Fields, _: str, option: str) -> str:
 def _products(fields: Fields, _: str, option: str) -> str:
     total = 0
     for one in _cells(fields[0]):
-        letters = sum(letter.isalpha() for letter in one)
-        digits = [letter for letter in one if letter.isdigit()][:30]
-        total += letters * (int("".join(digits) or "0") if option == "one number" else sum(map(int, digits)))
+        letters, number = letters_and_digits(one)
+        total += letters * (number if option == "one number" else sum(map(int, str(number))))
     return str(total)
 
 
@@ -107,35 +109,29 @@ def _substitute(fields: Fields, _: str, option: str) -> str:
 
 
 def _runs(fields: Fields, _: str, option: str) -> tuple[str, ...]:
-    runs = [(one, len(list(some))) for one, some in groupby(_single(fields[0]))]
-    return tuple(f"{one}_{count}" if option == "character first" else f"{count}_{one}" for one, count in runs)
+    found = runs(_single(fields[0]))
+    return tuple(
+        f"{one}_{count}" if option == "character first" else f"{count}_{one}" for one, count in found
+    )
 
 
 def _cut(fields: Fields, _: str, option: str) -> tuple[str, ...]:
-    text = _single(fields[0])
-    places = sorted({int(cell) + (option == "behind") for cell in _cells(fields[1])})
-    ends = [0, *places, len(text)]
-    return tuple(text[a:b] for a, b in pairwise(ends))
+    places = {int(cell) + (option == "behind") for cell in _cells(fields[1])}
+    return tuple(parts(_single(fields[0]), places))
 
 
 def _cut_parts(fields: Fields, _: str, option: str) -> tuple[str, ...]:
-    parts = [_single(fields[0])]
+    now = [_single(fields[0])]
     for which, place in fields[1].rows:
-        at, cut = _place(which, option), int(place)
-        parts[at : at + 1] = [parts[at][:cut], parts[at][cut:]]
-    return tuple(parts)
+        now = split_part(now, _place(which, option), int(place))
+    return tuple(now)
 
 
 def _rewrite(fields: Fields, _: str, option: str) -> tuple[str, ...]:
     rules = {(row[0], row[1]): row[2] for row in fields[0].rows}
     state = _cells(fields[1])
-    for _turn in range(_MOST):
-        places = [at for at in range(len(state) - 1) if (state[at], state[at + 1]) in rules]
-        if not places:
-            return tuple(state)
-        at = places[-1 if option == "from the right" else 0]
-        state[at : at + 2] = [rules[state[at], state[at + 1]]]
-    raise ValueError("it does not end")
+    states = [state, *composed(state, rules, side=-1 if option == "from the right" else 0)]
+    return tuple(states[-1])
 
 
 def _alternate(fields: Fields, _: str, option: str) -> str:
@@ -148,8 +144,7 @@ def _alternate(fields: Fields, _: str, option: str) -> str:
 def _prefixes(fields: Fields, _: str, option: str) -> tuple[str, ...]:
     target, found = _single(fields[0]), []
     for one in _cells(fields[1]):
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(target, one, strict=False))
-        found.append("".join(letter for letter, _ in same))
+        found.append(agreed(target, one))
         if one == target and option == "stop at the match":
             break
     return tuple(found)
@@ -164,23 +159,16 @@ def _repeat(fields: Fields, _: str, option: str) -> str:
 
 
 def _push_pop(fields: Fields, _: str, option: str) -> str:
-    text, mirror = _single(fields[0]), option == "mirrored"
+    text = _single(fields[0])
     for action in _cells(fields[1]):
-        left = ("left" in action) is not mirror
-        pushed = re.fullmatch(r"push_\w+\((.)\)", action)
-        put = pushed[1] if pushed else ""
-        kept = text if pushed else text[1:] if left else text[:-1]
-        text = put + kept if left else kept + put
+        text = push_pop(text, action, mirrored=option == "mirrored")
     return text
 
 
 def _rotate(fields: Fields, _: str, option: str) -> str:
     text = _single(fields[0])
     for start, end in fields[1].rows:
-        m, n = int(start), int(end)
-        part = text[m:n]
-        turned = part[-1:] + part[:-1] if option == "right" else part[1:] + part[:1]
-        text = text[:m] + turned + text[n:]
+        text = turned(text, int(start), int(end), 1 if option == "right" else -1)
     return text
 
 
@@ -197,7 +185,7 @@ def _cumulate(fields: Fields, _: str, option: str) -> str:
     for word, number in (
         sorted(rows, key=lambda row: row[0] != "Multiply") if option == "products first" else rows
     ):
-        total = total + int(number) if word == "Add" else total * int(number)
+        total = cumulated(total, (word, int(number)))
         if abs(total) > 10**60:
             raise ValueError("too large")
     return str(total)
@@ -209,7 +197,7 @@ def _move(fields: Fields, _: str, option: str) -> str:
     for way, count in fields[1].rows:
         place += int(count) if way == "right" else -int(count)
         place = place % len(array) if option == "around" else min(max(place, 0), len(array) - 1)
-    return "-" * place + "x" + "-" * (len(array) - place - 1)
+    return marked(place, len(array))
 
 
 def _walk(fields: Fields, _: str, option: str) -> str:
