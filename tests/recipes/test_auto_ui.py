@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 from everystep.core.errors import ConfigError
-from everystep.recipes.auto_ui import BROWSED, CHAINS, PAGES, Config, asked, browsed, habitual, run, split
+from everystep.environments.miniwob import MiniWoB
+from everystep.recipes.auto_ui import (
+    BROWSED,
+    CHAINS,
+    PAGES,
+    Config,
+    asked,
+    browsed,
+    habitual,
+    pages,
+    run,
+    split,
+)
 from everystep.run.folder import create
 
 SMALL = Config(data="sample", parts="history", updates=2, size="0.02M", seeds=1, demonstrations=1, browser_updates=2, tests=1)  # fmt: skip
@@ -49,6 +61,16 @@ def test_it_runs_and_a_wrong_part_is_refused(tmp_path: Path) -> None:
     assert "history 8, plan" in (folder.path / "history" / "report.md").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="browsers"):
         run(replace(SMALL, parts="browsers"), folder)
+
+
+@chromium
+def test_pages_come_in_turn_and_are_apart() -> None:
+    train, test = pages("train", 0, 3), pages("test", 0, 3)
+    assert [task.tags["task"] for task in train] == [*PAGES] * 3
+    assert {task.tags["task"] for task in pages("test", 1, 1)} == set(PAGES)
+    assert not {task.seed for task in train} & {task.seed for task in test}
+    with pytest.raises(ConfigError, match="click-test"):
+        MiniWoB(page="click-test-2,click-tests").pages()
 
 
 @chromium
