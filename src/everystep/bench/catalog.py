@@ -35,6 +35,8 @@ for _name, _module, _options in (
     ("intercode_bash", "agents:intercode_bash", {}),
     ("bfcl", "agents:bfcl", {}),
     ("tau2", "agents:tau2", {}),
+    ("planbench", "planbench", {"part": "generation"}),
+    ("planbench_verify", "planbench", {"part": "verification"}),
     ("textworld_express", "text_games:textworld_express", {}),
     ("scienceworld", "text_games:scienceworld", {}),
     ("processbench", "judged", {"name": "processbench"}),

@@ -38,6 +38,7 @@ for _name, _target, _extra in (
     ("mobile_eval_plans", "mobile_eval_plans:MobileEvalPlans", None),
     ("modchain", "modchain:ModChain", None),
     ("os_map_files", "os_map_files:OSMapFiles", None),
+    ("planbench", "planbench:PlanBench", None),
     ("procbench", "procbench:ProcBench", None),
     ("questions", "questions:Questions", None),
     ("refinemask", "refinemask:RefineMask", "medical"),
