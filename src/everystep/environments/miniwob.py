@@ -25,7 +25,7 @@ from everystep.environments.exact import check_place, check_range, make_task
 from everystep.environments.miniwob_script import SOLVED, Seen, next_action
 from everystep.tools import browsing
 from everystep.tools.axprune import page_text, prune
-from everystep.tools.axtree import AXNode, nodes_of, raw_text, renumbered
+from everystep.tools.axtree import AXNode, nodes_of, raw_text, reached_through, renumbered
 from everystep.tools.chromium import Left, Page
 from everystep.tools.idle import How, Idle
 
@@ -185,7 +185,9 @@ class Browser:
         own = {dom: number for number, (dom, _) in enumerate(listed, start=1)}
         there = {one.dom for one in nodes_of(whole)}
         inner = {text: number for number, (dom, texts) in enumerate(listed, start=1) if dom not in there for text in texts}  # fmt: skip
-        self.tree = renumbered(whole, inner | own)  # an element that the tree leaves out is known by its text
+        self.tree = reached_through(
+            renumbered(whole, inner | own)
+        )  # an element that the tree leaves out is known by its text
         short = self.tree if kind == "raw" else prune(self.tree, clickable=kind == "pruned")
         self._text = raw_text(short) if kind == "raw" else page_text(short)
 

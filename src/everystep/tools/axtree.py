@@ -48,7 +48,7 @@ def tree_of(
     clickable: frozenset[int] = frozenset(),
     without: frozenset[int] = frozenset(),
 ) -> AXNode:
-    """Return the tree of DevTools' list; nodes that the browser ignores give way to their children. ``clickable`` elements get a property of that name, those in ``without`` are left out with all that is in them.
+    """Return the tree of DevTools' list; nodes that the browser ignores give way to their children. ``clickable`` elements and those that can take the focus get a property of that name, those in ``without`` are left out with all that is in them.
 
     ``WorldError`` for a list without a root, with a cycle, or too deep. What is listed as a child and is not there is left out.
     """
@@ -115,8 +115,8 @@ def _node(told: Mapping[str, Any], inner: tuple[AXNode, ...], clickable: frozens
         for one in told.get("properties") or ()
         if isinstance(value := one.get("value"), Mapping) and value.get("value") is not None
     ]
-    if dom in clickable:
-        props.append(("clickable", "true"))
+    if dom in clickable or ("focusable", "true") in props:
+        props.append(("clickable", "true"))  # what takes the focus takes keys and clicks
     if description := _value(told, "description"):
         props.append(("description", description))
     return (
@@ -155,6 +155,34 @@ def renumbered(top: AXNode, numbers: Mapping[int, int]) -> AXNode:
         return replace(node, id=numbers.get(node.dom, 0) if node.dom else 0, children=children)
 
     return walk(top)
+
+
+def reached_through(top: AXNode) -> AXNode:
+    """Return the tree in which a clickable node without a number is reached through a numbered one in it that is not clickable itself: clicks on that are clicks on it.
+
+    It is the first that has a text, else the first.
+    """
+    chosen = set()
+    for node in nodes_of(top):
+        if _listens(node) and not node.id and node.role != ROOT:
+            inner, stack = [], list(reversed(node.children))
+            while stack:
+                one = stack.pop()
+                if not _listens(one):
+                    inner += [one] if one.id else []
+                    stack += reversed(one.children)
+            inner.sort(key=lambda one: not any(part.name.strip() for part in nodes_of(one)))
+            chosen |= {one.id for one in inner[:1]}
+
+    def walk(node: AXNode) -> AXNode:
+        props = (*node.props, ("clickable", "true")) if node.id in chosen else node.props
+        return replace(node, props=props, children=tuple([walk(child) for child in node.children]))
+
+    return walk(top)
+
+
+def _listens(node: AXNode) -> bool:
+    return node.prop("clickable") == "true"
 
 
 def nodes_of(top: AXNode) -> Iterator[AXNode]:
