@@ -73,6 +73,24 @@ def ratio(some: Sequence[Mapping[str, float]], form: str) -> Interval:
     return bootstrap_mean([one[form] / one["raw"] for one in some])
 
 
+def page_report(name: str, some: Sequence[Aim], count: Count) -> tuple[list[str], dict[str, float]]:
+    """Return lines about pages, and the mean tokens of each form with the share of targets that keep their number."""
+    sizes = [tokens(aim, count) for aim in some]
+    told = {f"{name} {form}": bootstrap_mean([one[form] for one in sizes]).value for form in FORMS}
+    lines = [f"{name}: {len(some)} pages, mean tokens: " + ", ".join(f"{form} {bootstrap_mean([one[form] for one in sizes])}" for form in FORMS)]  # fmt: skip
+    lines.append(f"  share of the raw tokens: pruned {ratio(sizes, 'pruned')}, by role {ratio(sizes, 'pruned by role')}")  # fmt: skip
+    lines += [f"  after {one}: {mean:.1f}" for one, mean in by_pass(some, count)]
+    for form, clickable in (("pruned", True), ("by role", False)):
+        found = fates(some, clickable=clickable)
+        told[f"{name} kept {form}"] = found.get("kept", 0) / max(
+            1, sum(found.values()) - found.get("none", 0)
+        )
+        lines.append(f"  targets, {form}: {dict(sorted(found.items()))}")
+    lost = {f"{fate(aim, clickable=True)}: {aim.task.tags.get('task') or aim.task.tags.get('goal')}, {aim.action}" for aim in some}  # fmt: skip
+    lines += [f"  {one}" for one in sorted(lost) if not one.startswith(("kept", "none"))]
+    return lines, told
+
+
 def _path(tree: AXNode, number: int) -> list[AXNode] | None:
     """Return the nodes from the root to the one with a number."""
     stack: list[tuple[AXNode, list[AXNode]]] = [(tree, [])]

@@ -26,7 +26,8 @@ from everystep.environments.miniwob import MiniWoB, names
 from everystep.environments.miniwob_script import SOLVED
 from everystep.environments.web_sites import WebSites, goal_names
 from everystep.evaluate.intervals import bootstrap_mean, paired_difference
-from everystep.evaluate.shown_pages import FORMS, by_pass, fates, ratio, tokens
+from everystep.evaluate.shown_history import prompt_tokens
+from everystep.evaluate.shown_pages import FORMS, page_report
 from everystep.evaluate.study import Trial, study
 from everystep.learn.element_rank import rank_of, scorer
 from everystep.learn.samples import supervised_sample
@@ -35,7 +36,7 @@ from everystep.learn.warm import turns_of
 from everystep.models.local import LocalModel, load
 from everystep.models.smollm import NAME
 from everystep.run.afresh import Afresh, without_instruction
-from everystep.run.aims import Aim, aims, detour, with_detour
+from everystep.run.aims import Aim, aims
 from everystep.run.demonstrate import demonstrator
 from everystep.run.folder import RunFolder, write_json
 from everystep.run.hosts import LocalHosts
@@ -105,57 +106,30 @@ def walk(source: str, seeds: int) -> Iterator[Aim]:
 
 def pages(config: Config, folder: RunFolder) -> dict[str, float]:
     """Count the tokens of pages in each form, and what became of the elements that are acted on."""
+    lines: list[str] = []
     told: dict[str, float] = {}
-    report = []
     for source in ("sites", "miniwob"):
-        some = list(walk(source, config.page_seeds))
-        sizes = [tokens(aim, count) for aim in some]
-        for form in FORMS:
-            told[f"{source} {form}"] = bootstrap_mean([one[form] for one in sizes]).value
-        report += [f"{source}: {len(some)} pages; share of the raw tokens, pruned: {ratio(sizes, 'pruned')}, by role: {ratio(sizes, 'pruned by role')}"]  # fmt: skip
-        report += [f"  {name}: {mean:.1f}" for name, mean in by_pass(some, count)]
-        for clickable in (True, False):
-            found = fates(some, clickable=clickable)
-            report.append(f"  targets, {'pruned' if clickable else 'by role'}: {found}")
-            told[f"{source} kept{'' if clickable else ' by role'}"] = found.get("kept", 0) / max(1, sum(found.values()) - found.get("none", 0))  # fmt: skip
-        lost = sorted({f"{aim.task.tags.get('task', '')}: {aim.action}" for aim in some if fates([aim], clickable=True).keys() - {"kept", "none"}})  # fmt: skip
-        report += [f"  not kept: {one}" for one in lost]
-    (folder.path / "pages.md").write_text("\n".join(report) + "\n", encoding="utf-8")
-    return told
+        more, numbers = page_report(source, list(walk(source, config.page_seeds)), count)
+        lines, told = lines + more, told | numbers
+    return _kept(folder, "pages", lines, told)
 
 
 def history(config: Config, folder: RunFolder) -> dict[str, float]:
     """Count the tokens of prompts on known ways behind a detour that is given up."""
-    kinds = ("none", "active", "all")
-    rows: dict[str, list[float]] = {name: [] for name in (*kinds, "conversation")}
+    worlds = {kind: WebSites(history=kind) for kind in ("none", "active", "all")}
+    rows: dict[str, list[float]] = {}
     for index in range(len(goal_names())):
-        acts: list[str] = []
-        shown: dict[str, list[int]] = {}
-        for kind in kinds:
-            world = WebSites(history=kind)
-            env, task = world.make(), world.task("test", index)
-            seen, random = env.reset(task), Random(index)
-            plan = list(with_detour(seen.text.split("\n", 1)[0].removeprefix("task: "), config.clicks))
-            done: list[str] = []
-            while True:
-                shown.setdefault(kind, []).append(count(seen.text))
-                todo = plan.pop(0) or detour(env.tree, random) if plan else env.oracle()
-                result = env.step(env.parse(todo))
-                done.append(todo)
-                seen = result.observation
-                if result.terminated or len(done) > 40:
-                    break
-            env.close()
-            acts = acts or done
-            assert acts == done  # noqa: S101 -- the way does not depend on what is shown
-            rows[kind] += shown[kind]
-        before = 0
-        for at, size in enumerate(shown["none"]):
-            rows["conversation"].append(before + size)
-            before += size + count(acts[at])
-    told = {f"history {name}": bootstrap_mean(values).value for name, values in rows.items()}
-    lines = [f"{name}: {bootstrap_mean(values)} tokens a step, {len(values)} steps; against all {paired_difference(values, rows['all'])}" for name, values in rows.items()]  # fmt: skip
-    (folder.path / "history.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        found = prompt_tokens(
+            worlds, index, count, clicks=config.clicks, goal=lambda text: text.split("\n", 1)[0][6:]
+        )
+        for name, sizes in found.items():
+            rows.setdefault(name, []).extend(map(float, sizes))
+    lines = [f"{name}: {bootstrap_mean(sizes)} tokens a step, {len(sizes)} steps; less all {paired_difference(sizes, rows['all'])}" for name, sizes in rows.items()]  # fmt: skip
+    return _kept(folder, "history", lines, {f"history {name}": bootstrap_mean(sizes).value for name, sizes in rows.items()})  # fmt: skip
+
+
+def _kept(folder: RunFolder, name: str, lines: Sequence[str], told: dict[str, float]) -> dict[str, float]:
+    (folder.path / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return told
 
 
@@ -172,7 +146,7 @@ def shown_to(config: Config, observation: str) -> list[Trajectory]:
     return turns_of([one for one in made if one.success])
 
 
-def contest(config: Config, seed: int, observation: str) -> dict[str, float]:
+def contest(config: Config, observation: str, seed: int) -> dict[str, float]:
     """Imitate the script's steps in one form of page; return success on held-out episodes in the browser."""
     texts = [text for form in SHOWN.values() for one in shown_to(config, form) for step in one.steps for text in (step.observation.text, step.action.text)]  # fmt: skip
     world = MiniWoB(page=config.pages, observation=observation)
@@ -205,8 +179,7 @@ def rank(config: Config, folder: RunFolder) -> dict[str, float]:
             gain = paired_difference(by["pruned"], by["raw"])
             lines.append(f"{source} {key}: raw {bootstrap_mean(by['raw'])}, pruned {bootstrap_mean(by['pruned'])}, difference {gain}, {len(some)} steps, raw cut in {sum(one['cut'] for one in found['raw']):.0f}")  # fmt: skip
             told[f"{source} {key} gain"] = gain.value
-    (folder.path / "rank.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return told
+    return _kept(folder, "rank", lines, told)
 
 
 def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> dict[str, float]:
@@ -219,13 +192,9 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
         if name in chosen:
             told |= part(config, folder)
     if "contest" in chosen:
-        arms: dict[str, Trial] = {name: partial(_trial, config, form) for name, form in SHOWN.items()}
+        arms: dict[str, Trial] = {name: partial(contest, config, form) for name, form in SHOWN.items()}
         seeds = range(config.seed, config.seed + config.seeds)
         made = study(arms, seeds=seeds, baseline="raw tree", folder=folder.path, loggers=loggers)
         told |= {f"success {one.name}": one.means["success"].value for one in made.arms}
     write_json(folder.path / "numbers.json", told)
     return told
-
-
-def _trial(config: Config, observation: str, seed: int) -> dict[str, float]:
-    return contest(config, seed, observation)
