@@ -17,6 +17,7 @@ from everystep.run.pool import Tasks
 
 SAMPLES: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("procbench", {"cases": "sample"}, 76),
+    ("procbench", {"cases": "generated", "count": 24, "lengths": "2-40"}, 24),
     ("sokoban", {"levels": "sample"}, 8),
     ("webshop", {"data": "sample"}, 69),
     ("intercode_sql", {"data": "sample"}, 87),
@@ -50,6 +51,14 @@ def test_a_random_walk_solves_no_level(tmp_path: Path) -> None:
 def test_nonsense_is_a_failed_attempt_and_no_lost_one(tmp_path: Path) -> None:
     found = told("intercode_sql", {"data": "sample"}, lambda _: Scripted(lambda _: "\x00{[", policy="bad"), tmp_path, 5)  # fmt: skip
     assert (found.lost, found.measures["success"].value) == (0, 0.0)
+
+
+def test_generated_cases_are_counted_by_an_option_of_their_own() -> None:
+    assert benchmark("procbench", {"cases": "generated"}).about.cases == 480
+    assert len(list(benchmark("procbench", {"cases": "generated", "count": 3}).cases())) == 3
+    for wrong in ({"cases": "sample", "count": 3}, {"cases": "generated", "count": 0}):
+        with pytest.raises(ConfigError, match="cases=generated"):
+            benchmark("procbench", wrong)
 
 
 def test_every_benchmark_says_what_it_is_without_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
