@@ -132,3 +132,32 @@ def test_a_missing_browser_says_what_to_do() -> None:
 def test_contract() -> None:
     report = check_environment(MiniWoB(page="click-test-2"), tasks=1)
     assert report.ok, format_report(report)
+
+
+@pytest.mark.parametrize("page", ["email-inbox-forward", "click-checkboxes", "use-slider"])
+def test_pruned_pages_have_the_same_numbers_and_the_script_goes_on(opened: Browser, page: str) -> None:
+    opened._world = MiniWoB(page=page, observation="pruned")
+    seen = opened.reset(opened._world.task("test", 0))
+    for _ in range(30):
+        action = opened.oracle()
+        if action.split()[0] in ("click", "type"):
+            assert f"[{action.split()[1]}]" in seen.text
+        told = opened.step(opened.parse(action))
+        seen = told.observation
+        if told.terminated:
+            break
+    assert told.success is True
+
+
+def test_a_raw_page_is_longer_than_a_pruned_one_and_shows_no_frame(opened: Browser) -> None:
+    texts = {}
+    for form in ("raw", "pruned", "lines"):
+        opened._world = MiniWoB(page="click-button", observation=form)
+        texts[form] = opened.reset(opened._world.task("test", 0)).text
+        assert "Last reward" not in texts[form]
+    assert len(texts["raw"]) > 2 * len(texts["pruned"])
+
+
+def test_an_unknown_observation_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pruned"):
+        MiniWoB(observation="prunes")
