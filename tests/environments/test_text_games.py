@@ -99,14 +99,14 @@ def test_folds_are_the_packages() -> None:
     assert world.place(world.task("train", 7).seed) == ("coin", "train", 7)
 
 
-@pytest.mark.parametrize("game", ["simonsays", "arithmetic"])
+@pytest.mark.parametrize("game", ["simonsays"])
 def test_contract(game: str) -> None:
     report = check_environment(TextWorldExpress(game=game), tasks=1)
     assert report.ok, format_report(report)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("game", sorted(set(GAMES) - {"simonsays", "arithmetic"}))
+@pytest.mark.parametrize("game", sorted(set(GAMES) - {"simonsays"}))
 def test_contract_of_the_other_games(game: str) -> None:
     report = check_environment(TextWorldExpress(game=game, horizon=200), tasks=1)
     assert report.ok, format_report(report)
