@@ -52,7 +52,7 @@ CHAINS: Mapping[str, Chain] = {
     "history 8, plan": Chain(history=8, plan=4),
 }
 BASELINE = "history 0"
-BROWSED = ("history 0", "history 8", "history 8, plan")
+BROWSED = ("history 0", "history 8, plan")
 FRAME = (prompt_of(Chain(), done=("wait", "wait"), goal="x"), prompt_of(Chain(), done=()), answer_of(Chain(), "click 0"))  # fmt: skip
 """What all prompts and answers share: the model knows these words."""
 GREEDY = Sampling(temperature=0.0, max_tokens=48)
@@ -76,11 +76,11 @@ class Config:
     """Peak rate of the imitation."""
     held_out: float = 0.2
     """Share of AndroidControl's episodes that only measure; another fifth for each seed."""
-    demonstrations: int = 60
+    demonstrations: int = 40
     """Episodes of the script in each task of the browser."""
-    browser_updates: int = 1000
+    browser_updates: int = 800
     """Updates of imitation on the browser's episodes."""
-    tests: int = 4
+    tests: int = 3
     """Held-out pages of each task that the model operates."""
     seeds: int = 5
     """Paired seeds."""
