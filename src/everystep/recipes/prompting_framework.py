@@ -58,6 +58,7 @@ LEVELS: Mapping[str, Tier] = {
     "environments.tau2": Tier.BASE,
     "environments.text_game": Tier.BASE,
     "environments.textworld_express": Tier.BASE,
+    "environments.web_sites": Tier.BASE,
     "run.journal": Tier.DATA,
     "run.journal_file": Tier.DATA,
     "run.store": Tier.DATA,
