@@ -54,7 +54,7 @@ def benchmark(
             source="our own generators" if generated else SOURCE,
             licence="CC-BY-4.0 (cases), MIT (generator)"
             if not generated
-            else "CC-BY-4.0 (the words of the procedures)",
+            else "MIT (the words of the published procedures)",
             cases=number,
             needs="EVERYSTEP_DATA/procbench" if cases == "published" else "nothing",
         ),
