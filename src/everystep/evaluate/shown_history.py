@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from everystep.core.errors import WorldError
@@ -24,7 +24,7 @@ def prompt_tokens(
     """Return the tokens of each step's observation in each of ``worlds``, which differ in what they show of the past alone, on one and the same way through test task ``index``.
 
     The way begins with a wrong goal and ``clicks`` random links, gives that up, and goes on as the oracle does. ``conversation`` is what a model would read that keeps all earlier observations
-    and answers of the first world. ``goal`` reads the goal out of the first observation. ``WorldError`` where the worlds do not take the same way.
+    and answers of the first world. ``WorldError`` where the worlds do not take the same way.
     """
     found: dict[str, list[int]] = {}
     ways: list[Sequence[str]] = []
@@ -33,7 +33,11 @@ def prompt_tokens(
         seen = env.reset(world.task("test", index))
         if not isinstance(env, Shows) or not isinstance(env, Oracle):
             raise WorldError(f"{world.name} shows no tree or has no oracle; its prompts cannot be compared.")
-        plan, done, sizes = list(with_detour(goal(seen.text), clicks)), [], []
+        plan, done, sizes = (
+            list(with_detour(seen.text.split("\n", 1)[0].removeprefix("task: "), clicks)),
+            [],
+            [],
+        )
         for _ in range(world.max_steps + clicks + 4):
             sizes.append(count(seen.text))
             tree = env.tree

@@ -45,8 +45,10 @@ from everystep.run.rollout import Limits, jobs_of, rollout, seed_of
 from everystep.tools.axprune import candidates
 
 PARTS = ("pages", "history", "contest", "rank")
-SHOWN: Mapping[str, str] = {"raw tree": "raw", "pruned tree": "pruned", "numbered lines": "lines"}
-"""The arms of the contest, and the observation of each."""
+SHOWN: Mapping[str, tuple[str, bool]] = {
+    "raw tree": ("raw", False), "pruned tree": ("pruned", False), "numbered lines": ("lines", False), "pruned tree, as many tokens": ("pruned", True),
+}  # fmt: skip
+"""The arms of the contest: the observation, and whether updates are added until as many tokens are read as of the raw tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +121,7 @@ def history(config: Config, folder: RunFolder) -> dict[str, float]:
     worlds = {kind: WebSites(history=kind) for kind in ("none", "active", "all")}
     rows: dict[str, list[float]] = {}
     for index in range(len(goal_names())):
-        found = prompt_tokens(
-            worlds, index, count, clicks=config.clicks, goal=lambda text: text.split("\n", 1)[0][6:]
-        )
+        found = prompt_tokens(worlds, index, count, clicks=config.clicks)
         for name, sizes in found.items():
             rows.setdefault(name, []).extend(map(float, sizes))
     lines = [f"{name}: {bootstrap_mean(sizes)} tokens a step, {len(sizes)} steps; less all {paired_difference(sizes, rows['all'])}" for name, sizes in rows.items()]  # fmt: skip
@@ -146,13 +146,16 @@ def shown_to(config: Config, observation: str) -> list[Trajectory]:
     return turns_of([one for one in made if one.success])
 
 
-def contest(config: Config, observation: str, seed: int) -> dict[str, float]:
+def contest(config: Config, observation: str, equal_tokens: bool, seed: int) -> dict[str, float]:
     """Imitate the script's steps in one form of page; return success on held-out episodes in the browser."""
-    texts = [text for form in SHOWN.values() for one in shown_to(config, form) for step in one.steps for text in (step.observation.text, step.action.text)]  # fmt: skip
+    texts = [text for form in ("raw", "pruned", "lines") for one in shown_to(config, form) for step in one.steps for text in (step.observation.text, step.action.text)]  # fmt: skip
     world = MiniWoB(page=config.pages, observation=observation)
     student = Student.begin(world, texts, size=config.size, seed=seed, constrain=False, context=4096)
     samples = [supervised_sample(one) for one in student.written(shown_to(config, observation))]
-    student.imitate(samples, updates=config.updates, learning_rate=config.learning_rate)
+    length = sum(len(one.ids) for one in samples) / len(samples)
+    whole = [len(one.ids) for one in map(supervised_sample, student.written(shown_to(config, "raw")))]
+    more = sum(whole) / len(whole) / length if equal_tokens else 1.0
+    student.imitate(samples, updates=round(config.updates * more), learning_rate=config.learning_rate)
     tasks = without_instruction([world.task("test", seed * config.test_tasks + index) for index in range(config.test_tasks)])  # fmt: skip
     made = rollout(
         student.hosts, Afresh(student.sampler()), jobs_of(tasks, group_size=1, prefix="test", seed=seed_of(seed, "test")),
@@ -160,10 +163,7 @@ def contest(config: Config, observation: str, seed: int) -> dict[str, float]:
     )  # fmt: skip
     student.hosts.close()
     found = summary(made)
-    return {
-        "success": found["success"], "invalid": found["invalid"],
-        "prompt tokens": sum(len(one.ids) for one in samples) / len(samples), "parameters": float(student.model.network.num_parameters()),
-    }  # fmt: skip
+    return {"success": found["success"], "invalid": found["invalid"], "prompt tokens": length, "updates": round(config.updates * more)}  # fmt: skip
 
 
 def rank(config: Config, folder: RunFolder) -> dict[str, float]:
@@ -192,7 +192,7 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
         if name in chosen:
             told |= part(config, folder)
     if "contest" in chosen:
-        arms: dict[str, Trial] = {name: partial(contest, config, form) for name, form in SHOWN.items()}
+        arms: dict[str, Trial] = {name: partial(contest, config, *shown) for name, shown in SHOWN.items()}
         seeds = range(config.seed, config.seed + config.seeds)
         made = study(arms, seeds=seeds, baseline="raw tree", folder=folder.path, loggers=loggers)
         told |= {f"success {one.name}": one.means["success"].value for one in made.arms}
