@@ -19,7 +19,6 @@ def prompt_tokens(
     count: Count,
     *,
     clicks: int = 4,
-    goal: Callable[[str], str] = str,
 ) -> dict[str, list[int]]:
     """Return the tokens of each step's observation in each of ``worlds``, which differ in what they show of the past alone, on one and the same way through test task ``index``.
 

@@ -6,7 +6,7 @@ Certain (paper and repository): the actions that are left, branch and prune, the
 Ours: how each pass is done (``tools.axprune``); numbers also for what listens to clicks (``pruned``; as published: ``pruned by role``); pages: MiniWoB++ and local sites made here (``environments.web_sites``); the contestant, a model of 0.05 M
 parameters that imitates the script. Not done: WebArena itself, a large model, the judge with a model (its rule is ``run.vote.Judged``).
 
-    everystep reproduce agent_occam --parts pages,history,contest,rank
+    everystep reproduce agent_occam --seeds 3
 
 needs a Chromium, the pages of MiniWoB++ and, for ``pages``, ``history`` and ``rank``, SmolLM2-135M (its tokenizer counts). ``pages``: tokens of every form, and what became of each element that the known way acts on. ``history``: tokens of prompts on
 ways with a detour. ``contest``: equal models, updates and batches, each shown the pages in one form. ``rank``: where SmolLM2-135M puts the right element among all that can be acted on.
@@ -121,8 +121,7 @@ def history(config: Config, folder: RunFolder) -> dict[str, float]:
     worlds = {kind: WebSites(history=kind) for kind in ("none", "active", "all")}
     rows: dict[str, list[float]] = {}
     for index in range(len(goal_names())):
-        found = prompt_tokens(worlds, index, count, clicks=config.clicks)
-        for name, sizes in found.items():
+        for name, sizes in prompt_tokens(worlds, index, count, clicks=config.clicks).items():
             rows.setdefault(name, []).extend(map(float, sizes))
     lines = [f"{name}: {bootstrap_mean(sizes)} tokens a step, {len(sizes)} steps; less all {paired_difference(sizes, rows['all'])}" for name, sizes in rows.items()]  # fmt: skip
     return _kept(folder, "history", lines, {f"history {name}": bootstrap_mean(sizes).value for name, sizes in rows.items()})  # fmt: skip
