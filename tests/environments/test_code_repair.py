@@ -9,7 +9,7 @@ from everystep.environments.catalog import world
 from everystep.environments.code_bugs import bank, buggy, right_text
 from everystep.environments.code_packages import PACKAGES, code_folder, package, project, unpacked
 from everystep.environments.code_proposals import proposals
-from everystep.environments.code_repair import score
+from everystep.environments.code_repair import problem_of, score
 from everystep.environments.code_search import WAYS, index_code, localise, queries
 from everystep.tools.code_answer import Change, changed, read_changes, write_changes
 from everystep.tools.code_map import map_sources
@@ -70,7 +70,9 @@ def test_the_oracle_mends_a_bug_and_the_bug_itself_does_not() -> None:
     mended = env.step(env.parse(env.oracle()))
     assert mended.terminated
     assert mended.success
-    assert not score(bug, [Change(path=bug.path, unit="nothing", text="def nothing(): pass")]).applied
+    assert not score(
+        problem_of(bug), [Change(path=bug.path, unit="nothing", text="def nothing(): pass")]
+    ).applied
 
 
 def _text_of(bug) -> str:

@@ -9,7 +9,6 @@ from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.code_bugs import bank
 from everystep.environments.code_repair import CodeRepair
 
 
@@ -18,20 +17,21 @@ def _read(made: Trajectory) -> Mapping[str, float]:
     return {"applied": last["applied"], "broke": float(last["broken"] > 0)}
 
 
-def benchmark(attempts: int = 1, units: int = 5) -> Benchmark:
-    """Return the benchmark; ``attempts`` 2 gives one more after the failing test was told, ``units`` is how many localised units are shown."""
+def benchmark(cases: str = "injected", attempts: int = 1, units: int = 5) -> Benchmark:
+    """Return the benchmark of ``injected`` bugs or ``published`` issues; ``attempts`` 2 gives one more after the failing test was told, ``units`` is how many localised units are shown."""
+    world = CodeRepair(cases=cases, attempts=attempts, units=units)
     return WorldBenchmark(
         about=About(
             name="code_repair", kind="answer", summary="mend a bug in a real package by whole units; its tests decide",
-            source="boltons, cachetools, inflection, mistune, sqlparse, toolz from PyPI, with injected bugs",
-            licence="BSD-3-Clause, MIT", cases=len(bank()), needs="pip install pytest; the archives (the command is told); Linux with bubblewrap or user namespaces",
+            source="boltons, cachetools, inflection, mistune, sqlparse, toolz from PyPI with injected bugs; SWE-bench Lite (arXiv:2310.06770)",
+            licence="BSD-3-Clause, MIT", cases=world.size("test"), needs="pip install pytest; the archives (the command is told); Linux with bubblewrap or user namespaces",
             batch=1, seconds=4.0,
         ),
-        world=partial(CodeRepair, attempts=attempts, units=units),
+        world=partial(CodeRepair, cases=cases, attempts=attempts, units=units),
         read=_read,
         empty={"applied": 0.0, "broke": 0.0},
         measures=(
-            mean_of("success", "share of the bugs after whose repair all tests pass that pass on the published package", name="fixed"),
+            mean_of("success", "share of the bugs after whose repair all tests pass that pass on the published code", name="fixed"),
             mean_of("applied", "share of the last answers that could be applied"),
             mean_of("broke", "share of the last answers that break a test that passed with the bug"),
             INVALID,

@@ -32,7 +32,8 @@ DISTRIBUTIONS: Mapping[str, str] = {
 }  # fmt: skip
 """The distribution of each project, as its files are named."""
 _PREFIXES = ("src/", "lib/")
-_NAMED = re.compile(r"([A-Za-z0-9_.]+?)-(\d[^-]*?)(?:-.*\.whl|\.tar\.gz)$")
+ARCHIVE = re.compile(r"([A-Za-z0-9_.]+?)-(\d[^-]*?)(?:-.*\.whl|\.tar\.gz)$")
+"""Name and version in the name of an archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def archives(folder: Path | None = None) -> dict[str, list[Path]]:
     found: dict[str, list[tuple[tuple[int, ...], Path]]] = {}
     place = folder or code_folder()
     for path in sorted(place.iterdir()) if place.is_dir() else []:
-        if (named := _NAMED.match(path.name)) is not None:
+        if (named := ARCHIVE.match(path.name)) is not None:
             version = tuple(int(one) for one in re.findall(r"\d+", named[2]))
             found.setdefault(named[1].lower().replace("-", "_"), []).append((version, path))
     return {name: [path for _, path in sorted(some, reverse=True)] for name, some in found.items()}

@@ -8,7 +8,7 @@ from itertools import islice
 
 from everystep.environments.code_bugs import Bug, buggy
 from everystep.environments.code_proposals import proposals
-from everystep.environments.code_repair import score
+from everystep.environments.code_repair import problem_of, score
 from everystep.environments.code_search import WAYS, CodeIndex, localise
 from everystep.tools.code_answer import Change
 from everystep.tools.suite import PASSED, Variant, suite
@@ -80,5 +80,5 @@ def _whole(bug: Bug, one: Checked, known: dict[tuple[Change, ...], bool]) -> boo
     if one.broke:
         return False
     if one.changes not in known:
-        known[one.changes] = score(bug, one.changes).fixed
+        known[one.changes] = score(problem_of(bug), one.changes).fixed
     return known[one.changes]

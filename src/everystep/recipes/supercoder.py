@@ -45,11 +45,11 @@ class Config:
     """Which parts to run."""
     layers: int = 0
     """Layers of SmolLM2 behind the vectors; 0 takes its token vectors, more are slow."""
-    edited: int = 12
+    edited: int = 4
     """Bugs a seed on which edits are tried."""
-    repaired: int = 6
+    repaired: int = 4
     """Bugs a seed for which repairs are searched."""
-    candidates: int = 10
+    candidates: int = 8
     """Candidates a try."""
     units: int = 5
     """Localised units that are searched."""
@@ -135,7 +135,11 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
     """Run the parts; return the main number of each arm. Each part has a folder below the run's, ``published`` a file."""
     seeds = range(config.seed, config.seed + config.seeds)
     told: dict[str, float] = {}
-    for name in config.parts.split(","):
+    wanted = config.parts.split(",")
+    for name in wanted:
+        if name not in PARTS and name != PUBLISHED:
+            raise ConfigError(f"no part {name!r}. Expected some of {', '.join([*PARTS, PUBLISHED])}.")
+    for name in wanted:
         if name == PUBLISHED:
             rows = over_issues(lambda code: searched(config, code))
             write_json(folder.path / "published.json", told_issues(rows, len(issues())))
@@ -144,8 +148,6 @@ def run(config: Config, folder: RunFolder, loggers: Sequence[Logger] = ()) -> di
                 for way in WAYS
             }
             continue
-        if name not in PARTS:
-            raise ConfigError(f"no part {name!r}. Expected some of {', '.join([*PARTS, PUBLISHED])}.")
         make, baseline, main = PARTS[name]
         arms = {arm: _trial(config, make, arm) for arm in make(config, config.seed)}
         result = study(arms, seeds=seeds, baseline=baseline, folder=folder.path / name, loggers=loggers)
