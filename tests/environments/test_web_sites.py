@@ -45,6 +45,10 @@ def play(env: Browser, limit: int = 20) -> tuple[bool | None, int]:
     return None, limit
 
 
+def shown(env: Browser, role: str, name: str) -> int:
+    return next(number for number, one in env._shown.items() if (one.role, one.name) == (role, name))
+
+
 # --- without a browser ------------------------------------------------------------------------------
 
 
@@ -174,7 +178,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_happens(env: Browser) -> Non
 def test_an_option_that_is_not_there_is_named_with_those_that_are(env: Browser) -> None:
     begun(env, "account language")
     env.step(env.parse(env.oracle()))
-    number = env._number("combobox", "Language", 0)
+    number = shown(env, "combobox", "Language")
     told = env.step(env.parse(f"type [{number}] [Klingon]"))
     assert told.reason == "it has no option 'Klingon'; it has: English, German, French, Spanish, Dutch"
 
@@ -185,9 +189,9 @@ def test_typed_text_is_text_and_no_code(env: Browser) -> None:
     while not env._address.startswith("/t/"):
         env.step(env.parse(env.oracle()))
     hostile = """<script>document.title='x'</script>" & %41 ü"""
-    box = env._number("textbox", "Your answer", 0)
+    box = shown(env, "textbox", "Your answer")
     env.step(env.parse(f"type [{box}] [{hostile}]"))
-    env.step(env.parse(f"click [{env._number('button', 'Send answer', 0)}]"))
+    env.step(env.parse(f"click [{shown(env, 'button', 'Send answer')}]"))
     assert env._server.state.answers[0][1] == hostile
     assert hostile in env._text.replace("\\'", "'")
 

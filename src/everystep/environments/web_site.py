@@ -10,6 +10,8 @@ from html import unescape
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
+BASE = "http://site.test"
+"""Where a browser finds the site; the name is never looked up."""
 _HREF = re.compile(r'<a href="?\'?([^"\'>]+)')
 
 

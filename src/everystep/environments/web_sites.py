@@ -34,7 +34,8 @@ from everystep.environments.outline import (  # fmt: skip
     pruned,
     refusal,
 )
-from everystep.environments.web_site import Goal, Site, Want, page_at, read_query, route
+from everystep.environments.web_site import BASE, Goal, Site, read_query
+from everystep.environments.web_way import Here, next_action
 from everystep.tools import browsing
 from everystep.tools.axprune import line_of, page_text, prune
 from everystep.tools.axtree import AXNode, nodes_of, raw_line, raw_text
@@ -55,7 +56,6 @@ GOALS: Mapping[str, tuple[str, ...]] = {
     "account": ("account email", "account language", "account notice", "account cancel", "account total"),
 }
 """The kinds of goals of each site."""
-BASE = "http://site.test"
 ALL = "all"
 _TEXT = r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\n]"
 _ACTS = re.compile(
@@ -310,59 +310,12 @@ class Browser:
             text="\n".join(parts), anchor=sha256(key.encode("utf-8", "replace")).hexdigest()[:24]
         )
 
-    # --- the known way --------------------------------------------------------------------------
-
     def oracle(self) -> str:
         """Return the next action of the known way, from wherever the episode stands."""
         if self._over:
             raise WorldError("there is no episode: reset the environment with a task first.")
-        for want in self._goal.wants(self._server.state):
-            if want.kind == "stop":
-                return f"stop [{want.text}]"
-            found = self._toward(want)
-            if found:
-                return found
-        raise WorldError(f"there is no known way on for {self._goal.text!r}.")
-
-    def _toward(self, want: Want) -> str:
-        """Return the action that a wish needs now, or nothing where it is fulfilled."""
-        if want.kind == "visit":
-            return "" if want.path in self._visited else self._to(want.path)
-        if want.kind == "search":
-            return "" if want.path in self._visited else self._search(want.text)
-        if self._address != want.path:
-            return self._to(want.path)
-        if want.kind == "press":
-            return f"click [{self._number('button', want.name, want.nth)}]"
-        role = {"fill": "textbox", "choose": "combobox", "tick": "checkbox"}[want.kind]
-        number = self._number(role, want.name, want.nth)
-        node = self._shown[number]
-        if want.kind == "tick":
-            return "" if (node.prop("checked") == "true") == (want.text == "on") else f"click [{number}]"
-        return "" if node.value == want.text else f"type [{number}] [{want.text}]"
-
-    def _to(self, path: str) -> str:
-        site, state = self._server.site, self._server.state
-        way = route(site, state, self._address, path)
-        if way:
-            for number, node in self._shown.items():
-                if node.role == "link" and node.prop("url") == BASE + way[0]:
-                    return f"click [{number}]"
-        if way is None and page_at(site, state, self._address) is not None:
-            return self._search(site.title(path))
-        return "go_home"
-
-    def _search(self, text: str) -> str:
-        box = self._number("searchbox", "Search", 0)
-        if self._shown[box].value != text:
-            return f"type [{box}] [{text}]"
-        return f"click [{self._number('button', 'Search', 0)}]"
-
-    def _number(self, role: str, name: str, nth: int) -> int:
-        found = [number for number, one in self._shown.items() if one.role == role and one.name.strip() == name]  # fmt: skip
-        if len(found) <= nth:
-            raise WorldError(f"there is no {role} {name!r} number {nth + 1} on {self._address!r}.")
-        return found[nth]
+        server = self._server
+        return next_action(self._goal, Here(site=server.site, state=server.state, address=self._address, visited=self._visited, shown=self._shown))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
