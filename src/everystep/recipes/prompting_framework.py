@@ -59,6 +59,7 @@ LEVELS: Mapping[str, Tier] = {
     "environments.text_game": Tier.BASE,
     "environments.textworld_express": Tier.BASE,
     "environments.web_sites": Tier.BASE,
+    "environments.web_way": Tier.BASE,
     "run.journal": Tier.DATA,
     "run.journal_file": Tier.DATA,
     "run.store": Tier.DATA,
