@@ -11,6 +11,8 @@ from everystep.environments.code_packages import PACKAGES, code_folder, package,
 from everystep.environments.code_proposals import proposals
 from everystep.environments.code_repair import problem_of, score
 from everystep.environments.code_search import WAYS, index_code, localise, queries
+from everystep.environments.published import source_folder
+from everystep.environments.swe_bench_run import obtained, runnable
 from everystep.tools.code_answer import Change, changed, read_changes, write_changes
 from everystep.tools.code_map import map_sources
 from everystep.tools.mutations import LOST
@@ -140,3 +142,20 @@ def test_patches_are_applied_where_their_lines_are_and_refused_where_not() -> No
         apply_patch(patch, {"x.py": b"a\nb\nc\n"})
     with pytest.raises(ToolError, match="not there"):
         apply_patch(patch, {})
+
+
+def test_issues_that_run_have_tests_that_the_published_patch_mends(tmp_path: Path) -> None:
+    made = world("code_repair", cases="published")
+    assert made.size("test") == len(runnable()) >= 10
+    for one in runnable():
+        assert one.runnable
+        assert not set(one.mended) & set(one.kept)
+    with pytest.raises(ConfigError, match="cases 'all'"):
+        world("code_repair", cases="all")
+
+
+@pytest.mark.skipif(source_folder("swe_bench_lite") is None, reason="EVERYSTEP_DATA is not set")
+def test_a_missing_release_is_named_with_the_command_that_fetches_it(tmp_path: Path) -> None:
+    one = next(one for one in runnable() if "flask" in one.id)
+    with pytest.raises(ConfigError, match=r"pip download --no-deps --no-binary :all: -d .* Flask=="):
+        obtained(one, tmp_path)
