@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.core.records import Task
 from everystep.environments.web_sites import WebSites
 from everystep.evaluate.shown_history import CONVERSATION, prompt_tokens
 from everystep.evaluate.shown_pages import FORMS, by_pass, fate, page_report, tokens
-from everystep.learn.element_rank import rank_of, scorer
+from everystep.learn.element_rank import answers, rank_of
 from everystep.models.tiny import tiny_model
 from everystep.recipes.agent_occam import Config, contest, run, shown_to
 from everystep.run.aims import Aim, aims
@@ -51,14 +52,27 @@ def test_a_page_is_counted_in_every_form_and_after_every_pass() -> None:
 
 def test_the_ranks_of_all_candidates_are_a_permutation() -> None:
     model = tiny_model(["task: go", *(form(aim(3).tree) for form in FORMS.values()), "0 1 2 3 4 5 6 7 8 9 [ ]"], size="0.02M", seed=3)  # fmt: skip
-    judge = scorer(model)
     some = candidates(aim(3).tree)
-    found = [rank_of(judge, model, aim(number), FORMS["pruned"]) for number in some]
+    found = [rank_of(model, aim(number), FORMS["pruned"]) for number in some]
     assert len(some) == 2
     assert sorted(one["rank"] for one in found) == [1.0, 2.0]
     assert sum(2.718281828459045 ** one["log share"] for one in found) == pytest.approx(1.0, abs=1e-4)
     with pytest.raises(DataError, match="none of the 2 candidates"):
-        rank_of(judge, model, aim(2), FORMS["raw"])
+        rank_of(model, aim(2), FORMS["raw"])
+
+
+def test_answers_behind_one_prompt_are_scored_as_if_each_were_read_with_it() -> None:
+    model = tiny_model(["a b c 1 2 3"], size="0.02M", seed=1)
+    prompt, some = (
+        model.template.encode("a b c"),
+        [model.template.encode(text) for text in ("1 2", "3", "1 2 3 a")],
+    )
+    alone = []
+    for answer in some:
+        ids = torch.tensor([[*prompt, *answer]])
+        told = model.network(input_ids=ids).logits[0].log_softmax(-1).detach()
+        alone.append(sum(float(told[at - 1, ids[0, at]]) for at in range(len(prompt), ids.shape[1])))
+    assert answers(model, prompt, some) == pytest.approx(alone, abs=1e-4)
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:

@@ -14,35 +14,33 @@ ways with a detour. ``contest``: equal models, updates and batches, each shown t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from random import Random
 
 from everystep.core.errors import ConfigError
-from everystep.core.protocols import Logger, Sampling
+from everystep.core.protocols import Logger, Sampling, World
 from everystep.core.records import Trajectory
 from everystep.environments.miniwob import MiniWoB, names
-from everystep.environments.miniwob_script import SOLVED
 from everystep.environments.web_sites import WebSites, goal_names
 from everystep.evaluate.intervals import bootstrap_mean, paired_difference
 from everystep.evaluate.shown_history import prompt_tokens
 from everystep.evaluate.shown_pages import FORMS, page_report
 from everystep.evaluate.study import Trial, study
-from everystep.learn.element_rank import rank_of, scorer
+from everystep.learn.element_rank import rank_of
 from everystep.learn.samples import supervised_sample
 from everystep.learn.student import Student
 from everystep.learn.warm import turns_of
 from everystep.models.local import LocalModel, load
 from everystep.models.smollm import NAME
 from everystep.run.afresh import Afresh, without_instruction
-from everystep.run.aims import Aim, aims
+from everystep.run.aims import picked, ways
 from everystep.run.demonstrate import demonstrator
 from everystep.run.folder import RunFolder, write_json
 from everystep.run.hosts import LocalHosts
 from everystep.run.measure import summary
 from everystep.run.rollout import Limits, jobs_of, rollout, seed_of
-from everystep.tools.axprune import candidates
 
 PARTS = ("pages", "history", "contest", "rank")
 SHOWN: Mapping[str, tuple[str, bool]] = {
@@ -94,13 +92,9 @@ def count(text: str) -> int:
     return len(smollm().template.encode(text))
 
 
-def walk(source: str, seeds: int) -> Iterator[Aim]:
-    """Yield the pages of the known ways on the local sites, or on every page of MiniWoB++ (the first page alone where no script knows a way)."""
-    world = WebSites(observation="raw") if source == "sites" else MiniWoB(observation="raw")
-    env = world.make()
-    for index in range(seeds * (len(goal_names()) if source == "sites" else len(names()))):
-        yield from aims(env, world.task("test", index))
-    env.close()
+def world_of(source: str) -> tuple[World, int]:
+    """Return the local sites or MiniWoB++ with raw trees, and the number of their tasks."""
+    return (WebSites(observation="raw"), len(goal_names())) if source == "sites" else (MiniWoB(observation="raw"), len(names()))  # fmt: skip
 
 
 # --- the parts ------------------------------------------------------------------------------------
@@ -111,7 +105,12 @@ def pages(config: Config, folder: RunFolder) -> dict[str, float]:
     lines: list[str] = []
     told: dict[str, float] = {}
     for source in ("sites", "miniwob"):
-        more, numbers = page_report(source, list(walk(source, config.page_seeds)), count)
+        world, number = world_of(source)
+        more, numbers = page_report(
+            source,
+            [aim for way in ways(world, range(config.page_seeds * number)) for aim in way],
+            count,
+        )
         lines, told = lines + more, told | numbers
     return _kept(folder, "pages", lines, told)
 
@@ -168,11 +167,9 @@ def contest(config: Config, observation: str, equal_tokens: bool, seed: int) -> 
 def rank(config: Config, folder: RunFolder) -> dict[str, float]:
     """Ask SmolLM2-135M which element comes next, in each form, among all that can be acted on by role."""
     lines, told = [], {}
-    judge = scorer(smollm())
     for source in ("miniwob", "sites"):
-        some = [aim for aim in walk(source, 1) if aim.target in candidates(aim.tree) and len(candidates(aim.tree)) > 1 and (source == "sites" or aim.task.tags["task"] in SOLVED)]  # fmt: skip
-        some = Random(config.seed).sample(some, min(len(some), config.rank_steps // 2))
-        found = {form: [rank_of(judge, smollm(), aim, FORMS[form], most=config.rank_tokens) for aim in some] for form in ("raw", "pruned")}  # fmt: skip
+        some = picked(*world_of(source), config.rank_steps // 2, Random(config.seed))
+        found = {form: [rank_of(smollm(), aim, FORMS[form], most=config.rank_tokens) for aim in some] for form in ("raw", "pruned")}  # fmt: skip
         for key in ("reciprocal rank", "log share", "first"):
             by = {form: [one[key] for one in rows] for form, rows in found.items()}
             gain = paired_difference(by["pruned"], by["raw"])

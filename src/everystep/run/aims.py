@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Protocol, runtime_checkable
 
 from everystep.core.errors import WorldError
-from everystep.core.protocols import Environment, Oracle
+from everystep.core.protocols import Environment, Oracle, World
 from everystep.core.records import Task
-from everystep.tools.axprune import prune
+from everystep.tools.axprune import candidates, prune
 from everystep.tools.axtree import AXNode, nodes_of
 
 _TARGET = re.compile(r"(?:click|type|select|drag|scroll|hover) \[?(\d+)")
@@ -60,6 +61,21 @@ def aims(environment: Environment, task: Task, *, limit: int = 20) -> Iterator[A
         if told.terminated or told.truncated:
             return
         seen = told.observation
+
+
+def ways(world: World, tasks: Iterable[int]) -> Iterator[list[Aim]]:
+    """Yield the pages of the known way of each test task."""
+    env = world.make()
+    for index in tasks:
+        yield list(aims(env, world.task("test", index)))
+    env.close()
+
+
+def picked(world: World, number: int, most: int, random: Random) -> list[Aim]:
+    """Return one step of each of ``most`` of ``number`` test tasks, and of ``number`` more in turn, among the steps that act on one of several elements."""
+    tasks = random.sample(range(2 * number), 2 * number)
+    found = ([aim for aim in way if aim.target in (some := candidates(aim.tree)) and len(some) > 1] for way in ways(world, tasks))  # fmt: skip
+    return list(islice((random.choice(way) for way in found if way), most))
 
 
 def detour(tree: AXNode, random: Random) -> str:
