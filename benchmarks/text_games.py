@@ -22,7 +22,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def measure(quick: bool = False) -> list[dict[str, Any]]:
-    episodes, rounds = (3, 2) if quick else (20, 5)
+    episodes, rounds = (3, 1) if quick else (9, 2)
     rows = []
     for game in ("coin", "cookingworld"):
         world = TextWorldExpress(game=game)
@@ -42,7 +42,7 @@ def measure(quick: bool = False) -> list[dict[str, Any]]:
         rows.append(row("textworld_express", game, played, rounds, ours(world, played), theirs, pid))
         env.close()
     for kind in ("find-plant", "test-conductivity"):
-        played = random_play(ScienceWorld(task_type=kind, listed=True), episodes // 3, steps=25)
+        played = random_play(ScienceWorld(task_type=kind, listed=True), episodes // 3, steps=12)
         science = ScienceWorldEnv("", envStepLimit=10_000)
         pid = science._gateway.java_process.pid
 

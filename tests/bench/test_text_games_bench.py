@@ -28,7 +28,7 @@ def test_cases_are_the_first_of_each_kind_in_the_published_fold() -> None:
         ("test", "20000"),
         ("test", "20001"),
     }
-    made = benchmark("scienceworld", {})
+    made = benchmark("scienceworld", {"variations": 3})
     cases = list(made.cases())
     assert len(cases) == made.about.cases == 90
     assert [case.tags["variation"] for case in cases if case.tags["task"] == "boil"] == ["21", "22", "23"]

@@ -180,6 +180,10 @@ def test_a_hung_engine_costs_the_episode_that_waits_for_it(before: set[int]) -> 
     hosts.start([("a", task), ("b", task)])
     (pid,) = set(running()) - before
     os.kill(pid, signal.SIGSTOP)
+    while {
+        one.read_text().rsplit(")", 1)[1].split()[0] for one in Path(f"/proc/{pid}/task").glob("*/stat")
+    } != {"T"}:
+        time.sleep(0.01)
     lost, told = hosts.act([("a", "look around"), ("b", "look around")])
     assert isinstance(lost, WorldError)
     assert "did not answer" in str(lost)

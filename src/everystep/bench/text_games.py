@@ -38,7 +38,7 @@ def textworld_express(game: str = "all", seeds: int = 20, params: str = "", held
 
 
 def scienceworld(
-    task_type: str = "all", variations: int = 3, listed: bool = False, simpler: str = "", held_out: str = "test", horizon: int = 300
+    task_type: str = "all", variations: int = 1, listed: bool = False, simpler: str = "", held_out: str = "test", horizon: int = 300
 ) -> Benchmark:  # fmt: skip
     """The task types of ScienceWorld, each with the first ``variations`` of the fold ``held_out`` (0: all that it has). ``horizon`` is the step limit, which some gold paths need; the package's is 100.
 

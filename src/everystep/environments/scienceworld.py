@@ -1,7 +1,7 @@
 """ScienceWorld (Wang et al. 2022, arXiv 2203.07540; the package ``scienceworld``, Apache-2.0): experiments of a school's science lessons, in the published engine, which needs Java.
 
 Thirty task types with 7,207 variations, their folds, scores and gold paths are those of the package. Any text can be tried; what the engine does not understand is not valid. The
-list of what can be done has hundreds to thousands of entries and takes some twenty times as long as a step: ``listed`` asks for it. As published, the score is that of sub-goals
+list of what can be done has hundreds to thousands of entries and takes some four times as long as a step; it also names things that the engine then does not understand. ``listed`` asks for it. As published, the score is that of sub-goals
 in hundredths of the whole, already above 0 where one is met at the start, and below 0 (which ends the episode) where the wrong thing was chosen. The package's step limit is 100;
 the way of some gold paths is longer.
 

@@ -226,7 +226,7 @@ class TextGame:
 
     def _again(self, saved: Saved) -> None:
         """Play an episode again from its start, and see that it comes out as it did."""
-        was = self._seen
+        was, self._over = self._seen, True
         self._begin(saved.task)
         for text in saved.done:
             self._hear(self._game.act(text))
@@ -245,7 +245,7 @@ class TextGame:
         parts += [one for one in (seen.look, seen.inventory) if one]
         anchor = None
         if self._world.anchors:
-            known = [seen.told if not seen.look else "", seen.look, seen.inventory, str(seen.points), *map(str, sorted(self._places.items()))]  # fmt: skip
+            known = (seen.look or seen.told, seen.inventory, str(seen.points), *sorted(self._places.values()))
             anchor = blake2b("\n".join(known).encode(), digest_size=12).hexdigest()
         return Observation(
             text="\n".join(parts), anchor=anchor, admissible=seen.admissible, info={"score": seen.points}

@@ -77,7 +77,7 @@ class Machine:
     """One virtual machine. An answer may take ``timeout_s``, that of a patient object ``patience_s``; ``heap_mb`` bounds its memory."""
 
     def __init__(
-        self, jar: Path, *, timeout_s: float = 60.0, patience_s: float = 600.0, heap_mb: int = 1024
+        self, jar: Path, *, timeout_s: float = 60.0, patience_s: float = 600.0, heap_mb: int = 2048
     ) -> None:
         self.lock = RLock()
         self._dropped: deque[Any] = deque()
