@@ -11,6 +11,9 @@ lines of MiniWoB++. Not done: pictures, the layout as HTML, AITW's scores.
 
 needs DATA/android_control and, for the second part, the pages of MiniWoB++ and a Chromium. ``history``: AndroidControl's gold episodes, goal and actions only. ``browser``: episodes of the script in eight tasks of
 MiniWoB++; the model then clicks, types and scrolls by itself in the browser. All arms of a part have equal updates of equal batches; a plan and a history make their rows longer.
+
+Measured (5 seeds, commits 5757987 and c9f4377; docs/recipes/auto_ui.md): kinds right 0.621 without history, 0.652 with one action, 0.639 with eight, 0.628 with eight and the plan, 0.661 by counting transitions; in the browser
+0.30 of the tasks without and 0.32 with history and plan, the scrolling one 0.00 and 0.27. The plan does not show; the models are small and trained for less than one pass.
 """
 
 from __future__ import annotations
