@@ -3,12 +3,12 @@
 Paper: AgentOccam, A Simple Yet Strong Baseline for LLM-Based Web Agents (Yang et al. 2024, arXiv 2410.13825). Claim: on WebArena +9.8 points over the best before and +26.6 over the plain agent, by aligning observation and actions alone.
 
 Certain (paper and repository): the actions that are left, branch and prune, the thirteen passes over the accessibility tree, numbers for interactive roles alone, 1000 lines, the history of the active goal with the last three steps in full.
-Ours: how each pass is done (``tools.axprune``); numbers also for what listens to clicks (``pruned``; as published: ``pruned by role``); pages: MiniWoB++ and local sites made here (``environments.web_sites``); the contestant, a model of 0.05 M
+Ours: how each pass is done (``tools.axprune``); numbers also for what listens to clicks (``pruned``; as published: ``pruned by role``); pages: MiniWoB++ and local sites made here (``environments.web_sites``); the contestant, a model of 0.06 M
 parameters that imitates the script. Not done: WebArena itself, a large model, the judge with a model (its rule is ``run.vote.Judged``).
 
     everystep reproduce agent_occam --seeds 3
 
-needs a Chromium, the pages of MiniWoB++ and, for ``pages``, ``history`` and ``rank``, SmolLM2-135M (its tokenizer counts). ``pages``: tokens of every form, and what became of each element that the known way acts on. ``history``: tokens of prompts on
+Measured (docs/recipes/agent_occam.md): 17 % of the tokens on local sites, 33 % on MiniWoB++, no target dropped (by role alone 59 of 266 on MiniWoB++); history of the active goal 18 % shorter than of all steps; neither more success nor better ranks show. It needs a Chromium, the pages of MiniWoB++ and, for ``pages``, ``history`` and ``rank``, SmolLM2-135M (its tokenizer counts). ``pages``: tokens of every form, and what became of each element that the known way acts on. ``history``: tokens of prompts on
 ways with a detour. ``contest``: equal models, updates and batches, each shown the pages in one form. ``rank``: where SmolLM2-135M puts the right element among all that can be acted on.
 """
 
