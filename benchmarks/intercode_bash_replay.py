@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-from everystep.environments.intercode_bash import InterCodeBash
+from everystep.environments.code.intercode_bash import InterCodeBash
 from everystep.environments.published import read_text, source_folder
 
 _TOLERANCE = 0.011  # each of the three parts is rounded to two places

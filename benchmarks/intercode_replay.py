@@ -10,8 +10,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from everystep.environments.intercode_replay import replay_published
-from everystep.environments.intercode_sql import InterCodeSQL
+from everystep.environments.code.intercode_replay import replay_published
+from everystep.environments.code.intercode_sql import InterCodeSQL
 from everystep.environments.published import source_folder
 
 

@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 
 from everystep.core.trace import Kind
-from everystep.environments.hanoi import Hanoi
-from everystep.environments.hanoi_micro import Stepper, moved, next_move, pegs_move, pegs_of, turn_of
+from everystep.environments.places.hanoi import Hanoi
+from everystep.environments.places.hanoi_micro import Stepper, moved, next_move, pegs_move, pegs_of, turn_of
 from everystep.recipes.maker import agent, tallies
 from everystep.run.journal import Journal
 from everystep.run.loop import Runner

@@ -20,8 +20,8 @@ from random import Random
 
 from everystep.core.protocols import Environment, Generation, Oracle, Request, Sampling, Situation
 from everystep.core.records import Stop, Task
-from everystep.environments.procbench import ProcBench
-from everystep.environments.procbench_cases import FAMILIES
+from everystep.environments.reasoning.procbench import ProcBench
+from everystep.environments.reasoning.procbench_cases import FAMILIES
 from everystep.run.context import Window
 from everystep.run.decide import Decider, Role, Way
 from everystep.run.journal import Journal

@@ -19,10 +19,10 @@ from typing import Any
 
 from scipy.stats import chi2_contingency, ks_2samp
 
-from everystep.environments.procbench_cases import load_cases
-from everystep.environments.procedures_families import CHECKED, read
-from everystep.environments.procedures_list import agreed, runs
-from everystep.environments.procedures_rules import composed
+from everystep.environments.procedures.families import CHECKED, read
+from everystep.environments.procedures.lists import agreed, runs
+from everystep.environments.procedures.rules import composed
+from everystep.environments.reasoning.procbench_cases import load_cases
 
 Measures = Mapping[str, Callable[[Any], Iterable[Any]]]
 """What is measured of a problem: numbers, or characters and words."""

@@ -18,10 +18,10 @@ from mcp import Client
 
 from everystep.app.mcp_screens import screens_server
 from everystep.app.screen_agent import StepByStep
-from everystep.environments.handsets import Handset, risk_on_phones, specialist
-from everystep.environments.phone_errands import goals_of, met, secrets_of
-from everystep.environments.phones import read_gesture
-from everystep.environments.screens import Screens
+from everystep.environments.phone.errands import goals_of, met, secrets_of
+from everystep.environments.phone.handsets import Handset, risk_on_phones, specialist
+from everystep.environments.phone.phones import read_gesture
+from everystep.environments.phone.screens import Screens
 from everystep.models.scripted import Scripted
 
 TOOLS = {

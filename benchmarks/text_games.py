@@ -14,8 +14,8 @@ from textworld_express import TextWorldExpressEnv
 
 from everystep.core.protocols import World
 from everystep.core.records import Task
-from everystep.environments.scienceworld import ScienceWorld
-from everystep.environments.textworld_express import TextWorldExpress
+from everystep.environments.places.scienceworld import ScienceWorld
+from everystep.environments.places.textworld_express import TextWorldExpress
 
 Played = list[tuple[Task, list[str]]]
 _TICK = os.sysconf("SC_CLK_TCK")

@@ -25,9 +25,9 @@ from everystep.credit.assess import assess
 from everystep.credit.columns import Columns, columns
 from everystep.credit.estimators import METHODS, estimator
 from everystep.credit.terms import assign
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.environments.published import source_folder
-from everystep.environments.toolchain import ToolChain
+from everystep.environments.tooluse.toolchain import ToolChain
 from everystep.evaluate.intervals import Interval
 from everystep.evaluate.plot import plot_intervals
 from everystep.evaluate.published_sql import (

@@ -43,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def model() -> object:
     """A small untrained model with the words of ``KeyDoor(side=3)``."""
-    from everystep.environments.keydoor import KeyDoor
+    from everystep.environments.places.keydoor import KeyDoor
     from everystep.models.tiny import tiny_model
 
     world = KeyDoor(side=3, horizon=6)

@@ -14,7 +14,7 @@ from everystep.core.protocols import (
 )
 from everystep.core.records import Action, Level, Observation, Stop, Task, Verdict
 from everystep.core.trace import Kind
-from everystep.environments.hanoi import Hanoi
+from everystep.environments.places.hanoi import Hanoi
 from everystep.run.context import Window
 from everystep.run.decide import Role, Way
 from everystep.run.journal import Journal

@@ -21,8 +21,8 @@ from everystep.core.acts import Answer
 from everystep.core.errors import WorldError
 from everystep.core.protocols import Element, Gesture, Screen, ScreenView
 from everystep.core.trace import Kind
-from everystep.environments.handsets import Handset, risk_on_phones, specialist
-from everystep.environments.phone_errands import filled, goals_of, met, secrets_of
+from everystep.environments.phone.errands import filled, goals_of, met, secrets_of
+from everystep.environments.phone.handsets import Handset, risk_on_phones, specialist
 from everystep.guard.approval import always
 from everystep.guard.autonomy import Autonomy, fixed
 from everystep.guard.curtain import PLAIN, words_in

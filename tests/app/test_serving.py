@@ -23,7 +23,7 @@ from mcp_types import ElicitRequestParams, ElicitResult
 from everystep.app.cli import main
 from everystep.app.run_desk import RunDesk
 from everystep.app.serving import Guard
-from everystep.environments.phone_errands import filled, secrets_of
+from everystep.environments.phone.errands import filled, secrets_of
 
 SRC = str(Path(__file__).parents[2] / "src")
 PROGRAM = "from everystep.app.cli import entry; entry()"

@@ -13,8 +13,8 @@ from everystep.bench.benchmark import Ask
 from everystep.bench.catalog import benchmark
 from everystep.bench.running import Row
 from everystep.bench.summary import measure
-from everystep.environments.android_acts import KINDS, Act, matched, write_act
-from everystep.environments.android_control import walks
+from everystep.environments.phone.android_acts import KINDS, Act, matched, write_act
+from everystep.environments.phone.android_control import walks
 from everystep.models.scripted import Scripted
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "android_control"

@@ -9,8 +9,8 @@ from everystep.bench.catalog import benchmark
 from everystep.bench.running import Row
 from everystep.bench.summary import measure
 from everystep.core.errors import ConfigError
-from everystep.environments.mobile_eval import sample
-from everystep.environments.mobile_eval_plans import operations_of
+from everystep.environments.phone.mobile_eval import sample
+from everystep.environments.phone.mobile_eval_plans import operations_of
 from everystep.models.scripted import Scripted
 
 

@@ -12,7 +12,7 @@ from everystep.bench.running import Row
 from everystep.bench.summary import measure
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling
-from everystep.environments.taskbench import gold
+from everystep.environments.tooluse.taskbench import gold
 from everystep.models.scripted import Scripted
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "taskbench"

@@ -6,7 +6,7 @@ import pytest
 
 from everystep.bench.catalog import benchmark
 from everystep.core.errors import ConfigError
-from everystep.environments.web_sites import goal_names
+from everystep.environments.web.sites import goal_names
 
 
 def test_each_kind_of_goal_comes_as_often_as_there_are_seeds() -> None:

@@ -22,10 +22,10 @@ from everystep.data.rules import parse_rules
 from everystep.data.segments import MASKED, UNMASKED, Part, Segment, weighed
 from everystep.data.slips import Slips, now_and_then, once
 from everystep.data.teachers import AskedTeacher, OracleTeacher, lost_ground, read_remark
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
+from everystep.environments.reasoning.solutions import Solutions
+from everystep.environments.reasoning.stepmath import StepMath
 from everystep.environments.reflecting import MARK, Reflecting
-from everystep.environments.solutions import Solutions
-from everystep.environments.stepmath import StepMath
 from everystep.learn.learner import LocalLearner, LocalOptions
 from everystep.learn.samples import supervised_sample
 from everystep.learn.setup import texts_of

@@ -9,7 +9,7 @@ from everystep.core.protocols import Sampling
 from everystep.core.records import Action, Level, Observation, Step, Task, Verdict
 from everystep.credit.overlap import character_bleu
 from everystep.data.siblings import SiblingPairs, choice_pairs, value_pairs
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.learn.pairs import pair_samples
 from everystep.models.local import LocalModel, LocalSampler
 from everystep.run.branch import Tried

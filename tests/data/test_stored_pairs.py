@@ -13,7 +13,7 @@ from everystep.core.records import Level, Verdict
 from everystep.core.trace import Kind
 from everystep.data.pairs import make_pairs, read_pairs
 from everystep.data.siblings import value_pairs
-from everystep.environments.stepmath import StepMath
+from everystep.environments.reasoning.stepmath import StepMath
 from everystep.models.scripted import Scripted
 from everystep.run.export import export
 from everystep.run.hosts import LocalHosts

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from everystep.environments.errands import State
-from everystep.environments.homes import ERRANDS, Errand, Home, kind_of
+from everystep.environments.places.errands import State
+from everystep.environments.places.homes import ERRANDS, Errand, Home, kind_of
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "knowagent"
 NAME = re.compile(r"[a-z]+ [0-9]+")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError, DataError
-from everystep.environments.android_acts import Act, Gold, Match, matched, read_act, write_act
-from everystep.environments.android_control import AndroidControl, walk_of, walks
 from everystep.environments.catalog import world
+from everystep.environments.phone.android_acts import Act, Gold, Match, matched, read_act, write_act
+from everystep.environments.phone.android_control import AndroidControl, walk_of, walks
 
 SIZE = (1000, 2000)
 BOX = (0.4, 0.4, 0.6, 0.5)  # enlarged to 120 %: 0.38 to 0.62, 0.39 to 0.51

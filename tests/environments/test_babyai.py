@@ -7,8 +7,8 @@ import pytest
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Sampling
 from everystep.core.records import Action
-from everystep.environments.babyai import VIEW_AHEAD, VIEW_ASIDE, BabyAI
 from everystep.environments.check import check_environment, format_report
+from everystep.environments.places.babyai import VIEW_AHEAD, VIEW_ASIDE, BabyAI
 from everystep.run.demonstrate import demonstrator
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Limits, jobs_of, rollout

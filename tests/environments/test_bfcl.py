@@ -12,7 +12,7 @@ pytest.importorskip("bfcl_eval", reason="bfcl-eval is not installed")
 from bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker import multi_turn_checker
 
 from everystep.core.records import ToolCall
-from everystep.environments.bfcl import ANSWER, BFCL, CATEGORIES, Case, _lines, load_cases
+from everystep.environments.tooluse.bfcl import ANSWER, BFCL, CATEGORIES, Case, _lines, load_cases
 
 
 def _play(

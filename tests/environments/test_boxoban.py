@@ -10,9 +10,18 @@ import pytest
 
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Action
-from everystep.environments.boxoban import Boxoban, load_levels
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.sokoban import FAR, bound, cells, draw, move, read_board, read_levels, solve
+from everystep.environments.places.boxoban import Boxoban, load_levels
+from everystep.environments.places.sokoban import (
+    FAR,
+    bound,
+    cells,
+    draw,
+    move,
+    read_board,
+    read_levels,
+    solve,
+)
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "boxoban"
 CORRIDOR = "#######\n#@ $ .#\n#######"

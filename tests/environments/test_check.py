@@ -11,8 +11,8 @@ from everystep.core.protocols import Transition
 from everystep.core.records import Action, Json, Observation, Task
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.exact import ExactEnvironment
-from everystep.environments.hanoi import Hanoi
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.hanoi import Hanoi
+from everystep.environments.places.keydoor import KeyDoor
 
 
 class Flawed(ExactEnvironment[Any]):

@@ -6,13 +6,13 @@ import pytest
 
 from everystep.core.errors import ConfigError, DataError, ToolError
 from everystep.environments.catalog import world
-from everystep.environments.code_bugs import bank, buggy, right_text
-from everystep.environments.code_packages import PACKAGES, code_folder, package, project, unpacked
-from everystep.environments.code_proposals import proposals
-from everystep.environments.code_repair import problem_of, score
-from everystep.environments.code_search import WAYS, index_code, localise, queries
+from everystep.environments.code.bugs import bank, buggy, right_text
+from everystep.environments.code.packages import PACKAGES, code_folder, package, project, unpacked
+from everystep.environments.code.proposals import proposals
+from everystep.environments.code.repair import problem_of, score
+from everystep.environments.code.search import WAYS, index_code, localise, queries
+from everystep.environments.code.swe_bench_run import obtained, runnable
 from everystep.environments.published import source_folder
-from everystep.environments.swe_bench_run import obtained, runnable
 from everystep.tools.code_answer import Change, changed, read_changes, write_changes
 from everystep.tools.code_map import map_sources
 from everystep.tools.mutations import LOST

@@ -11,7 +11,8 @@ import pytest
 
 from everystep.core.errors import DataError
 from everystep.core.records import ToolCall
-from everystep.environments.ftrl import (
+from everystep.environments.published import source_folder
+from everystep.environments.tooluse.ftrl import (
     answered,
     calls_of,
     load_cases,
@@ -20,8 +21,7 @@ from everystep.environments.ftrl import (
     task_of,
     toolbox_of,
 )
-from everystep.environments.ftrl_oracle import candidates, reference_calls
-from everystep.environments.published import source_folder
+from everystep.environments.tooluse.ftrl_oracle import candidates, reference_calls
 from everystep.tools.sandbox import Limits, Sandbox
 
 

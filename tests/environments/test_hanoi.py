@@ -8,7 +8,7 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.hanoi import Hanoi, distance, next_move
+from everystep.environments.places.hanoi import Hanoi, distance, next_move
 
 
 @pytest.mark.parametrize(

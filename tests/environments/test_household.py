@@ -11,9 +11,9 @@ from household_logs import FOLDER, read_logs, shape, start_of
 from everystep.core.errors import ConfigError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.errands import HELD, State, done, plan
-from everystep.environments.homes import ERRANDS, FITS, ROOMS, TOOLS, TREATED, USUAL, draw_home
-from everystep.environments.household import NOTHING, Household
+from everystep.environments.places.errands import HELD, State, done, plan
+from everystep.environments.places.homes import ERRANDS, FITS, ROOMS, TOOLS, TREATED, USUAL, draw_home
+from everystep.environments.places.household import NOTHING, Household
 
 needs_logs = pytest.mark.skipif(not FOLDER.is_dir(), reason="EVERYSTEP_DATA/knowagent is not there")
 

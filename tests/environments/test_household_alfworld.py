@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from everystep.environments.homes import ERRANDS, FITS, LAMP, TREATED, Home
-from everystep.environments.household import Household
+from everystep.environments.places.homes import ERRANDS, FITS, LAMP, TREATED, Home
+from everystep.environments.places.household import Household
 
 textworld = pytest.importorskip("textworld")
 alfworld_info = pytest.importorskip("alfworld.info")

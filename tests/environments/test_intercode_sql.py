@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.intercode_replay import replay_published
-from everystep.environments.intercode_sql import (
+from everystep.environments.code.intercode_replay import replay_published
+from everystep.environments.code.intercode_sql import (
     InterCodeSQL,
     SqlEnvironment,
     asks_for_order,
@@ -22,8 +22,8 @@ from everystep.environments.intercode_sql import (
     overlap,
     show_rows,
 )
-from everystep.environments.mysqldump import databases_of
-from everystep.environments.sqlbox import SqlBox, build_image
+from everystep.environments.code.mysqldump import databases_of
+from everystep.environments.code.sqlbox import SqlBox, build_image
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "intercode"
 needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="EVERYSTEP_DATA/intercode is not there")

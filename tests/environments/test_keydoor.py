@@ -9,8 +9,8 @@ from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.exact import split_of
-from everystep.environments.hanoi import Hanoi
-from everystep.environments.keydoor import KeyDoor, salted
+from everystep.environments.places.hanoi import Hanoi
+from everystep.environments.places.keydoor import KeyDoor, salted
 
 
 @pytest.mark.parametrize(

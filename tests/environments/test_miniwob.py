@@ -13,8 +13,8 @@ import pytest
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Observation
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.miniwob import Browser, MiniWoB, names
-from everystep.environments.miniwob_script import SOLVED
+from everystep.environments.web.miniwob import Browser, MiniWoB, names
+from everystep.environments.web.miniwob_script import SOLVED
 from everystep.run.hosts import LocalHosts
 from everystep.tools.chromium import NAMES
 

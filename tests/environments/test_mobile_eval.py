@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everystep.core.errors import ConfigError, DataError
-from everystep.environments.mobile_eval import FILES, EvalTask, load, plain, reuse, sample
+from everystep.environments.phone.mobile_eval import FILES, EvalTask, load, plain, reuse, sample
 
 
 def test_the_packaged_tasks_are_whole() -> None:

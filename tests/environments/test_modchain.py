@@ -10,7 +10,7 @@ from everystep.core.errors import ConfigError
 from everystep.core.protocols import Transition
 from everystep.core.records import Task
 from everystep.environments.check import check_environment
-from everystep.environments.modchain import OPERATORS, ModChain, hasty
+from everystep.environments.reasoning.modchain import OPERATORS, ModChain, hasty
 
 WORLD = ModChain(steps=3, operators="-*", base=5, places=4)
 

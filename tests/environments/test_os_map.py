@@ -14,10 +14,10 @@ from everystep.bench.catalog import benchmark
 from everystep.bench.running import Plan, Source, read_rows, run_here
 from everystep.core.errors import ConfigError, DataError
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.os_map import DesktopTask, desktop_tasks, matrix, table
-from everystep.environments.os_map_checks import FETCHED, HOME, Check, absolute, on_files
-from everystep.environments.os_map_files import OSMapFiles, _done, file_tasks
 from everystep.environments.published import source_folder
+from everystep.environments.tooluse.os_map import DesktopTask, desktop_tasks, matrix, table
+from everystep.environments.tooluse.os_map_checks import FETCHED, HOME, Check, absolute, on_files
+from everystep.environments.tooluse.os_map_files import OSMapFiles, _done, file_tasks
 from everystep.run.pool import Limits, Tasks
 
 needs = pytest.mark.skipif(source_folder("os_map") is None, reason="EVERYSTEP_DATA is not set")

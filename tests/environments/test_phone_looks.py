@@ -6,11 +6,11 @@ from collections import Counter
 from random import Random
 
 from everystep.core.protocols import Gesture
-from everystep.environments.phone_errands import goals_of, moved, secrets_of
-from everystep.environments.phone_looks import can, look, outcome
-from everystep.environments.phone_watch import WatchedPhone, as_meant, commands, doable, not_doable, walks
-from everystep.environments.phones import possible, read_gesture, show, told
-from everystep.environments.screens import Screens
+from everystep.environments.phone.errands import goals_of, moved, secrets_of
+from everystep.environments.phone.looks import can, look, outcome
+from everystep.environments.phone.phones import possible, read_gesture, show, told
+from everystep.environments.phone.screens import Screens
+from everystep.environments.phone.watch import WatchedPhone, as_meant, commands, doable, not_doable, walks
 
 
 def test_what_can_be_done_is_told_by_the_screen() -> None:

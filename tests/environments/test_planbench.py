@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from everystep.core.errors import ConfigError
-from everystep.environments.planbench import (
+from everystep.environments.reasoning.planbench import (
     COLOURS,
     PlanBench,
     after,

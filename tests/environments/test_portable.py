@@ -10,7 +10,7 @@ from everystep.core.codec import dumps
 from everystep.core.errors import WorldError
 from everystep.core.protocols import Portable
 from everystep.environments.catalog import world
-from everystep.environments.hanoi import Hanoi
+from everystep.environments.places.hanoi import Hanoi
 
 
 @pytest.mark.parametrize("name", ["boxoban", "hanoi", "household", "keydoor", "stepmath", "toolchain"])

@@ -9,8 +9,8 @@ import pytest
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.procbench import ProcBench, _generated, canonical, same
-from everystep.environments.procbench_cases import BANDS, FAMILIES, load_cases
+from everystep.environments.reasoning.procbench import ProcBench, _generated, canonical, same
+from everystep.environments.reasoning.procbench_cases import BANDS, FAMILIES, load_cases
 
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "procbench"
 needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="EVERYSTEP_DATA/procbench is not there")

@@ -14,10 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError, DataError
-from everystep.environments.procbench import canonical
-from everystep.environments.procbench_cases import FAMILIES, load_cases
-from everystep.environments.procedures import question, read_question
-from everystep.environments.procedures_families import (
+from everystep.environments.procedures.families import (
     CHECKED,
     UNCHECKED,
     drawn,
@@ -26,6 +23,9 @@ from everystep.environments.procedures_families import (
     prompt,
     read,
 )
+from everystep.environments.procedures.forms import question, read_question
+from everystep.environments.reasoning.procbench import canonical
+from everystep.environments.reasoning.procbench_cases import FAMILIES, load_cases
 
 EVERY = (*CHECKED, *UNCHECKED)
 FOLDER = Path(os.environ.get("EVERYSTEP_DATA", "/nowhere")) / "procbench"

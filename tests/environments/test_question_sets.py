@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError
-from everystep.environments.bbh import choices_of
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.published import source_folder
-from everystep.environments.questions import (
+from everystep.environments.reasoning.bbh import choices_of
+from everystep.environments.reasoning.questions import (
     Questions,
     questions,
     said,

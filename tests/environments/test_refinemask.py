@@ -10,11 +10,11 @@ from everystep.core.records import Action
 
 pytest.importorskip("stardist", reason="needs everystep[medical]")
 
-from everystep.environments import refinemask
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.refinemask import ACTIONS, BOX, POINT, STOP, TURNS, RefineMask, State, view
-from everystep.environments.refinemask_images import SIDE, STRUCTURES, numbers, picture, pictures
-from everystep.environments.segmenters import (
+from everystep.environments.images import refinemask
+from everystep.environments.images.refinemask import ACTIONS, BOX, POINT, STOP, TURNS, RefineMask, State, view
+from everystep.environments.images.refinemask_images import SIDE, STRUCTURES, numbers, picture, pictures
+from everystep.environments.images.segmenters import (
     SEGMENTERS,
     Image,
     Mask,

@@ -10,10 +10,10 @@ from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Oracle, Snapshots
 from everystep.core.records import Task
 from everystep.environments.check import check_environment
-from everystep.environments.hanoi import Hanoi
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.hanoi import Hanoi
+from everystep.environments.places.keydoor import KeyDoor
+from everystep.environments.reasoning.solutions import Solutions, same_text
 from everystep.environments.reflecting import MARK, Reflecting
-from everystep.environments.solutions import Solutions, same_text
 
 WORLD = Reflecting(world=KeyDoor(side=3), sayings=("that was wrong", "so far so good"))
 SUM = Task(id="sum", instruction="2 + 3?", environment="solutions", reference="5")

@@ -10,7 +10,7 @@ from everystep.core.errors import ConfigError
 from everystep.core.protocols import Transition
 from everystep.core.records import Task
 from everystep.environments.check import check_environment
-from everystep.environments.revise import NOTHING, Revise, next_values, revision, spell
+from everystep.environments.reasoning.revise import NOTHING, Revise, next_values, revision, spell
 
 WORLD = Revise(values=4, base=7, rounds=9)
 

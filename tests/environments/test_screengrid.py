@@ -11,13 +11,13 @@ import pytest
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.screengrid import LONGEST_PLAN, ScreenGrid
-from everystep.environments.screengrid_apps import APPS, app_of
-from everystep.environments.screengrid_boxes import ARRANGEMENTS, hit, overlap, spots_of
-from everystep.environments.screengrid_kinds import HELD_OUT, KINDS, WORDS
-from everystep.environments.screengrid_proposals import manual_of, proposals
-from everystep.environments.screengrid_screen import State, look, right_spot, steps_left, tapped, view
-from everystep.environments.screengrid_tasks import split_goal
+from everystep.environments.screengrid.apps import APPS, app_of
+from everystep.environments.screengrid.boxes import ARRANGEMENTS, hit, overlap, spots_of
+from everystep.environments.screengrid.kinds import HELD_OUT, KINDS, WORDS
+from everystep.environments.screengrid.proposals import manual_of, proposals
+from everystep.environments.screengrid.screen import State, look, right_spot, steps_left, tapped, view
+from everystep.environments.screengrid.tasks import split_goal
+from everystep.environments.screengrid.world import LONGEST_PLAN, ScreenGrid
 
 
 @pytest.mark.parametrize(
@@ -362,5 +362,5 @@ def test_a_state_that_does_not_fit_is_refused(state: dict[str, object]) -> None:
 
 
 def test_the_world_needs_no_numpy() -> None:
-    code = "import sys; from everystep.environments.screengrid import ScreenGrid; ScreenGrid().task('train', 0); assert 'numpy' not in sys.modules"
+    code = "import sys; from everystep.environments.screengrid.world import ScreenGrid; ScreenGrid().task('train', 0); assert 'numpy' not in sys.modules"
     run([sys.executable, "-c", code], check=True)

@@ -5,8 +5,7 @@ from random import Random
 import numpy as np
 
 from everystep.core.records import Action
-from everystep.environments.screengrid import ScreenGrid
-from everystep.environments.screengrid_pixels import (
+from everystep.environments.screengrid.pixels import (
     COLOURS,
     HEIGHT,
     MARK,
@@ -16,7 +15,8 @@ from everystep.environments.screengrid_pixels import (
     pixels_of,
     render,
 )
-from everystep.environments.screengrid_screen import State, box_of, view
+from everystep.environments.screengrid.screen import State, box_of, view
+from everystep.environments.screengrid.world import ScreenGrid
 
 
 def _states(points: bool = False, count: int = 12) -> list[State]:

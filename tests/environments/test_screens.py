@@ -11,8 +11,7 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Gesture
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.handsets import Handset, ScreenTask, risk_on_phones, specialist
-from everystep.environments.phone_errands import (
+from everystep.environments.phone.errands import (
     KINDS,
     Goal,
     State,
@@ -26,8 +25,9 @@ from everystep.environments.phone_errands import (
     secrets_of,
     strays,
 )
-from everystep.environments.phones import possible, read_gesture, show, told, written
-from everystep.environments.screens import Screens
+from everystep.environments.phone.handsets import Handset, ScreenTask, risk_on_phones, specialist
+from everystep.environments.phone.phones import possible, read_gesture, show, told, written
+from everystep.environments.phone.screens import Screens
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_handset_stays_as_it_is_between_tasks() -> None:
 
 
 def show_wifi(handset: Handset) -> tuple:  # type: ignore[type-arg]
-    from everystep.environments.phones import Switch
+    from everystep.environments.phone.phones import Switch
 
     others = tuple(one for one in handset.state.switches if one.name != "wifi")
     return (Switch("wifi", True), *others)

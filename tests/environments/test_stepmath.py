@@ -8,7 +8,7 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.records import Action
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.stepmath import StepMath, write_step
+from everystep.environments.reasoning.stepmath import StepMath, write_step
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everystep.environments.strokes import (
+from everystep.environments.phone.strokes import (
     RELEASED_SCROLLS,
     SCROLLS,
     Stroke,

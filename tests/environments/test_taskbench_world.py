@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling
-from everystep.environments import taskbench, toolgraph
-from everystep.environments.backinstruct import critics, judged, made, sample_plan, told, written
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.taskbench import TaskBench
-from everystep.environments.toolgraph import DOMAINS, requests, tool_graph
-from everystep.environments.toolplan import (
+from everystep.environments.tooluse import taskbench, toolgraph
+from everystep.environments.tooluse.backinstruct import critics, judged, made, sample_plan, told, written
+from everystep.environments.tooluse.taskbench import TaskBench
+from everystep.environments.tooluse.toolgraph import DOMAINS, requests, tool_graph
+from everystep.environments.tooluse.toolplan import (
     Argument,
     Call,
     ToolPlan,

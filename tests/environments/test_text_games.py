@@ -24,11 +24,11 @@ from py4j.java_gateway import GatewayParameters, JavaGateway
 
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Transition
-from everystep.environments import scienceworld, textworld_express
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.scienceworld import VARIATIONS, ScienceWorld
-from everystep.environments.text_game import TextGame
-from everystep.environments.textworld_express import FOLDS, GAMES, SEEDS, TextWorldExpress
+from everystep.environments.places import scienceworld, textworld_express
+from everystep.environments.places.scienceworld import VARIATIONS, ScienceWorld
+from everystep.environments.places.text_game import TextGame
+from everystep.environments.places.textworld_express import FOLDS, GAMES, SEEDS, TextWorldExpress
 from everystep.run.hosts import LocalHosts
 from everystep.tools import java
 from everystep.tools.java import Machine, hold, let_go, running
@@ -196,7 +196,7 @@ def test_a_hung_engine_costs_the_episode_that_waits_for_it(before: set[int]) -> 
 
 def test_no_engine_outlives_a_killed_process() -> None:
     code = (
-        "from everystep.environments.textworld_express import TextWorldExpress as T; from everystep.tools.java import running; import time; "
+        "from everystep.environments.places.textworld_express import TextWorldExpress as T; from everystep.tools.java import running; import time; "
         "env = T().make(); env.reset(T().task('test', 0)); print(*running(), flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:

@@ -5,7 +5,7 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.thinkmath import (
+from everystep.environments.reasoning.thinkmath import (
     ANSWER,
     DECISION,
     MODES,

@@ -7,8 +7,8 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.records import Action, Observation, Task, ToolCall
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.numerals import read, spell
-from everystep.environments.toolchain import ITEMS, State, ToolChain, write_call
+from everystep.environments.reasoning.numerals import read, spell
+from everystep.environments.tooluse.toolchain import ITEMS, State, ToolChain, write_call
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from everystep.core.protocols import Transition
 from everystep.core.records import Action, Task
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.exact import ExactEnvironment
-from everystep.environments.trikb import State, TriKB
-from everystep.environments.trikb_facts import ENTITIES, RELATIONS, STORES, problem_of
+from everystep.environments.reasoning.trikb import State, TriKB
+from everystep.environments.reasoning.trikb_facts import ENTITIES, RELATIONS, STORES, problem_of
 
 SMALL = TriKB(hops=1, people=5, cities=5, rounds=1, top=1)
 

@@ -13,8 +13,8 @@ import pytest
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.records import Observation
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.web_site import links, page_at, route
-from everystep.environments.web_sites import GOALS, SITES, Browser, WebSites, goal_names, made
+from everystep.environments.web.site import links, page_at, route
+from everystep.environments.web.sites import GOALS, SITES, Browser, WebSites, goal_names, made
 from everystep.run.hosts import LocalHosts
 from everystep.tools.axprune import page_text, prune
 from everystep.tools.axtree import nodes_of, raw_text

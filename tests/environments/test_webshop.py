@@ -7,8 +7,8 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.environments.check import check_environment, format_report
 from everystep.environments.published import source_folder
-from everystep.environments.webshop import BUY, WebShop, clickables
-from everystep.environments.webshop_catalog import Goal, bought, goal_of, load_catalog
+from everystep.environments.web.webshop import BUY, WebShop, clickables
+from everystep.environments.web.webshop_catalog import Goal, bought, goal_of, load_catalog
 
 WORLDS = [WebShop(), WebShop(listed=True, words=6)]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everystep.environments.backinstruct import sample_plan
-from everystep.environments.toolgraph import tool_graph
-from everystep.environments.toolplan import Argument, Call, ToolPlan, chain, same_plan
+from everystep.environments.tooluse.backinstruct import sample_plan
+from everystep.environments.tooluse.toolgraph import tool_graph
+from everystep.environments.tooluse.toolplan import Argument, Call, ToolPlan, chain, same_plan
 from everystep.evaluate.plan_metrics import (
     F1S,
     cost_matrix,

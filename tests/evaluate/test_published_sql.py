@@ -11,7 +11,7 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling
 from everystep.core.records import End, Trajectory
-from everystep.environments.intercode_sql import SUBMIT
+from everystep.environments.code.intercode_sql import SUBMIT
 from everystep.evaluate.published_sql import (
     ACTS,
     LIMIT,

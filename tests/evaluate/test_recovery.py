@@ -7,8 +7,8 @@ import pytest
 from everystep.core.errors import DataError
 from everystep.core.protocols import Generation, Request, Sampling
 from everystep.core.records import Action, Stop
-from everystep.environments.keydoor import KeyDoor
-from everystep.environments.stepmath import StepMath
+from everystep.environments.places.keydoor import KeyDoor
+from everystep.environments.reasoning.stepmath import StepMath
 from everystep.evaluate.recovery import forced_errors, recovery
 from everystep.models.scripted import Scripted
 from everystep.run.demonstrate import OracleSampler, demonstrator

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everystep.environments.graph_paths import starts
+from everystep.environments.reasoning.graph_paths import starts
 from everystep.evaluate.sequences import (
     completed,
     edit_distance,

@@ -8,8 +8,8 @@ import pytest
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Sampling
 from everystep.core.records import Action, End, Observation, Step, Task, Trajectory
-from everystep.environments.keydoor import KeyDoor
-from everystep.environments.toolchain import ToolChain
+from everystep.environments.places.keydoor import KeyDoor
+from everystep.environments.tooluse.toolchain import ToolChain
 from everystep.evaluate.step_values import (
     Graph,
     advantages,

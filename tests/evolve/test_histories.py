@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Attempts, Sampling, Start
 from everystep.core.records import Action, End, Observation, SpanKind, Step, Task, Trajectory
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.evolve.histories import HistoryBuffer, learnability
 from everystep.evolve.tasks import Fresh, Listed, results_of
 from everystep.learn.samples import sample_of

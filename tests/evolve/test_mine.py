@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling, Transition
 from everystep.core.records import Action, End, Observation, Step, Task, Trajectory
-from everystep.environments.household import Household
+from everystep.environments.places.household import Household
 from everystep.evolve.library import SkillLibrary
 from everystep.evolve.memory import Memory
 from everystep.evolve.mine import mine

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.core.protocols import Sampling
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.evolve.next_steps import (
     END,
     Fit,

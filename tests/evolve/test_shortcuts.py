@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError
-from everystep.environments.handsets import Handset, ScreenTask
-from everystep.environments.phone_errands import filled
-from everystep.environments.screens import Screens
+from everystep.environments.phone.errands import filled
+from everystep.environments.phone.handsets import Handset, ScreenTask
+from everystep.environments.phone.screens import Screens
 from everystep.evolve.shortcuts import Shortcuts, read_shortcut, ready, shown
 from everystep.evolve.skills import Skill
 from everystep.evolve.trial import verify_skill

@@ -5,7 +5,7 @@ import pytest
 from everystep.core.codec import decode, dumps, encode, loads
 from everystep.core.errors import ConfigError, DataError
 from everystep.core.records import Observation, Task
-from everystep.environments.household import Household
+from everystep.environments.places.household import Household
 from everystep.evolve.library import SkillLibrary
 from everystep.evolve.memory import Memory, Sort
 from everystep.evolve.skills import (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everystep.core.errors import DataError
-from everystep.environments.procbench_cases import load_cases
+from everystep.environments.reasoning.procbench_cases import load_cases
 from everystep.evolve.operations_procedure import PROCEDURE_OPERATIONS
 from everystep.evolve.operations_text import TEXT_OPERATIONS
 from everystep.evolve.structures import (

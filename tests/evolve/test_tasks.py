@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from everystep.core.errors import ConfigError, DataError, StoreError
 from everystep.core.protocols import Attempts, Sampling, Start, TaskSource
 from everystep.core.records import End, Task, Trajectory
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.evolve.tasks import Fresh, Listed, Order, PassRate, gained, own, results_of
 from everystep.models.scripted import Scripted
 from everystep.run.demonstrate import demonstrator

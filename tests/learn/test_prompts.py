@@ -11,7 +11,7 @@ from everystep.core.protocols import Loss, Sampling
 from everystep.core.records import SpanKind, Trajectory
 from everystep.credit.assess import assess
 from everystep.credit.estimators import estimator
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.learn.prompts import candidates_of, last_step_scores, prompts_of
 from everystep.learn.samples import sample_of
 from everystep.learn.setup import texts_of

@@ -6,7 +6,7 @@ import pytest
 
 from everystep.core.errors import ConfigError
 from everystep.core.records import Trajectory
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.learn.rounds import practise
 from everystep.learn.student import Student
 

@@ -8,7 +8,7 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Loss, Sampling
 from everystep.credit.estimators import estimator
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.learn.samples import supervised_sample
 from everystep.learn.setup import texts_of
 from everystep.learn.student import Student

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
-from everystep.environments.image_stream import ImageStream
+from everystep.environments.images.image_stream import ImageStream
 from everystep.guard.drift import Scale
 from everystep.recipes.adaptive_autonomy import (
     CURVE,

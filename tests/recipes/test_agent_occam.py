@@ -11,7 +11,7 @@ import torch
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.core.records import Task
-from everystep.environments.web_sites import WebSites
+from everystep.environments.web.sites import WebSites
 from everystep.evaluate.shown_history import CONVERSATION, prompt_tokens
 from everystep.evaluate.shown_pages import FORMS, by_pass, fate, page_report, tokens
 from everystep.learn.element_rank import answers, rank_of

@@ -16,7 +16,7 @@ from everystep.core.records import Sample, SpanKind, Trajectory
 from everystep.core.trace import Kind
 from everystep.credit.assess import assess
 from everystep.credit.estimators import estimator
-from everystep.environments.toolchain import ToolChain
+from everystep.environments.tooluse.toolchain import ToolChain
 from everystep.learn.learner import LocalLearner
 from everystep.learn.losses import policy_terms
 from everystep.learn.samples import sample_of, supervised_sample, with_logprobs

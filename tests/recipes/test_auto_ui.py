@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from everystep.core.errors import ConfigError
-from everystep.environments.miniwob import MiniWoB
+from everystep.environments.web.miniwob import MiniWoB
 from everystep.recipes.auto_ui import (
     BROWSED,
     CHAINS,

@@ -13,7 +13,7 @@ pytest.importorskip("pydantic")
 
 from everystep.core.acts import Permit
 from everystep.core.trace import Kind
-from everystep.environments.intercode_sql import load_dataset
+from everystep.environments.code.intercode_sql import load_dataset
 from everystep.evaluate.table_questions import questions, right, source_of, tables_of
 from everystep.guard.levels import AutonomyLevel, Capability, Evidence, evidence_of, warnings
 from everystep.recipes.data_agent import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from everystep.environments.check import check_environment
-from everystep.environments.workshop import Workshop
-from everystep.environments.workshop_plan import whole
+from everystep.environments.places.workshop import Workshop
+from everystep.environments.places.workshop_plan import whole
 from everystep.evaluate.study import REPORT
 from everystep.evolve.grower import LevelView
 from everystep.evolve.routine import read_call, written_call

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everystep.credit.estimators import estimator
-from everystep.environments.revise import Revise, revision
+from everystep.environments.reasoning.revise import Revise, revision
 from everystep.recipes import exit as recipe
 from everystep.recipes.exit import ARMS, Config, going_on, learned, numbers, source_of, spread, warm
 from everystep.run.folder import RunFolder

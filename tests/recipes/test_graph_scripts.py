@@ -10,9 +10,9 @@ import pytest
 from everystep.bench.catalog import benchmark
 from everystep.core.errors import ConfigError, DataError
 from everystep.environments.check import check_environment, format_report
-from everystep.environments.graph_paths import LISTS, PATHS, _read, procedures, split
-from everystep.environments.graph_scripts import FINISHED, GraphScripts, step_of
 from everystep.environments.published import source_folder
+from everystep.environments.reasoning.graph_paths import LISTS, PATHS, _read, procedures, split
+from everystep.environments.reasoning.graph_scripts import FINISHED, GraphScripts, step_of
 from everystep.recipes.graph_scripts import (
     Config,
     arms,

@@ -12,7 +12,7 @@ import pytest
 from everystep.core.protocols import Loss
 from everystep.core.records import SpanKind, Trajectory
 from everystep.credit.estimators import estimator
-from everystep.environments.thinkmath import (
+from everystep.environments.reasoning.thinkmath import (
     ANSWER,
     DECISION,
     ThinkMath,

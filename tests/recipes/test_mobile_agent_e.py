@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from everystep.core.protocols import Generation, Request, Sampling
 from everystep.core.records import End, Stop
 from everystep.core.trace import Kind
-from everystep.environments.phone_crew import Errors, crew
-from everystep.environments.screens import Screens
+from everystep.environments.phone.crew import Errors, crew
+from everystep.environments.phone.screens import Screens
 from everystep.evolve.library import SkillLibrary
 from everystep.evolve.memory import Memory, Sort
 from everystep.evolve.shortcuts import Shortcuts

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from everystep.core.records import Action
-from everystep.environments.screengrid_steps import beside
+from everystep.environments.screengrid.steps import beside
 from everystep.recipes.mobile_r1 import (
     ARMS,
     Arm,

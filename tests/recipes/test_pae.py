@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everystep.environments.screengrid import ScreenGrid
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.recipes.pae import ARMS, Arm, Config, goals_of, trial
 
 TINY = Config(

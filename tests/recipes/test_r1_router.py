@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from everystep.environments.trikb_facts import STORES
+from everystep.environments.reasoning.trikb_facts import STORES
 from everystep.recipes import r1_router
 from everystep.recipes.r1_router import ARMS, Config, learned, numbers, shown, step_reward, warm, world_of
 from everystep.run.demonstrate import oracle_answers

@@ -10,8 +10,8 @@ import pytest
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Request, Sampling
 from everystep.core.records import Message
-from everystep.environments.phone_judge import Judge
-from everystep.environments.screens import Screens
+from everystep.environments.phone.judge import Judge
+from everystep.environments.phone.screens import Screens
 from everystep.evaluate.checks import asked_labels, held_out, learned_labels
 from everystep.guard.feasible import When
 from everystep.recipes import responsible_ta

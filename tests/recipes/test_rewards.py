@@ -7,7 +7,7 @@ from everystep.core.errors import ConfigError
 from everystep.credit.columns import from_arrays, split_segments, with_rewards
 from everystep.credit.estimators import estimator
 from everystep.credit.terms import assign
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 
 NAN = float("nan")
 TABLE = from_arrays(

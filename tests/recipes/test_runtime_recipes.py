@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from everystep.environments.workbench import Workbench
-from everystep.environments.workbench_skill import reached, subgoals
+from everystep.environments.places.workbench import Workbench
+from everystep.environments.places.workbench_skill import reached, subgoals
 from everystep.recipes import agentic_robot, being_0, maker, maker_recursive
 from everystep.run.folder import RunFolder
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from everystep.credit.overlap import character_bleu
-from everystep.environments.screengrid import ScreenGrid
-from everystep.environments.screengrid_kinds import KINDS
-from everystep.environments.screengrid_proposals import first_screens, goals_of, noted
-from everystep.environments.screengrid_steps import beside
+from everystep.environments.screengrid.kinds import KINDS
+from everystep.environments.screengrid.proposals import first_screens, goals_of, noted
+from everystep.environments.screengrid.steps import beside
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.learn.losses import avoid_terms
 from everystep.learn.pairs import avoid_samples, avoided_mass, with_reference
 from everystep.recipes import seagent

@@ -9,7 +9,7 @@ import pytest
 from everystep.core.records import Trajectory
 from everystep.credit.gestures import box_reward, point_reward
 from everystep.data.questions import Kind
-from everystep.environments.screengrid import ScreenGrid
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.learn.student import Student
 from everystep.recipes.step_gui import (
     LABELS,

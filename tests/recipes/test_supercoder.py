@@ -6,11 +6,11 @@ from random import Random
 import pytest
 
 from everystep.core.errors import ConfigError
-from everystep.environments.code_bugs import bank
-from everystep.environments.code_packages import PACKAGES, code_folder
-from everystep.environments.code_search import WAYS, index_code
+from everystep.environments.code.bugs import bank
+from everystep.environments.code.packages import PACKAGES, code_folder
+from everystep.environments.code.search import WAYS, index_code
+from everystep.environments.code.swe_bench_lite import issues
 from everystep.environments.published import source_folder
-from everystep.environments.swe_bench_lite import issues
 from everystep.evaluate.edit_noise import BY_NAME, edits
 from everystep.evaluate.localisation import CHANCE, by_chance, found
 from everystep.evaluate.repair_search import GATES, search

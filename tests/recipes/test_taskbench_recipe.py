@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from everystep.core.errors import ConfigError
-from everystep.environments.backinstruct import made
-from everystep.environments.toolgraph import tool_graph
+from everystep.environments.tooluse.backinstruct import made
+from everystep.environments.tooluse.toolgraph import tool_graph
 from everystep.evaluate.plan_damage import DAMAGES, damaged
 from everystep.evaluate.plan_metrics import plan_counts
 from everystep.recipes.taskbench import SHAPES, Config, _cases, critics_table, lexical, repair_table, run

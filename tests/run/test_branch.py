@@ -12,7 +12,7 @@ from everystep.core.errors import ConfigError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Request, Sampling
 from everystep.core.records import End
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.models.local import LocalModel, LocalSampler
 from everystep.models.scripted import Scripted
 from everystep.run.branch import Tried, branch, branch_all, fork, tree

@@ -9,7 +9,7 @@ import pytest
 from everystep.core.errors import WorldError
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.toolchain import ToolChain
+from everystep.environments.tooluse.toolchain import ToolChain
 from everystep.run.demonstrate import demonstrator, oracle_answers
 from everystep.run.hosts import LocalHosts
 from everystep.run.rollout import Limits, jobs_of, rollout

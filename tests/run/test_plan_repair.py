@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everystep.core.errors import ConfigError
-from everystep.environments.backinstruct import sample_plan
-from everystep.environments.taskbench import published
-from everystep.environments.toolgraph import tool_graph
-from everystep.environments.toolplan import Argument, Call, ToolPlan, chain
+from everystep.environments.tooluse.backinstruct import sample_plan
+from everystep.environments.tooluse.taskbench import published
+from everystep.environments.tooluse.toolgraph import tool_graph
+from everystep.environments.tooluse.toolplan import Argument, Call, ToolPlan, chain
 from everystep.run.nodes import Fault
 from everystep.run.plan import Plan
 from everystep.run.plan_repair import EDGES, Lexicon, repair

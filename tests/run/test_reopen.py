@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.models.local import LocalSampler
 from everystep.models.scripted import Scripted
 from everystep.run.context import History

@@ -13,7 +13,7 @@ from everystep.core.errors import ConfigError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Generation, Request, Sampling, Turn
 from everystep.core.records import End, Step, Stop, Trajectory
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.models.local import LocalModel, LocalSampler
 from everystep.models.scripted import Scripted
 from everystep.run.hosts import LocalHosts

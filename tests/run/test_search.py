@@ -13,8 +13,8 @@ from everystep.core.errors import ConfigError, WorldError
 from everystep.core.ledger import Ledger
 from everystep.core.protocols import Request, Sampling
 from everystep.core.records import End, Step
-from everystep.environments.keydoor import KeyDoor
-from everystep.environments.stepmath import StepMath
+from everystep.environments.places.keydoor import KeyDoor
+from everystep.environments.reasoning.stepmath import StepMath
 from everystep.models.local import LocalModel, LocalSampler
 from everystep.models.scripted import Scripted
 from everystep.run.hosts import LocalHosts

@@ -8,8 +8,8 @@ import pytest
 from everystep.core.errors import ConfigError, JudgeError
 from everystep.core.protocols import Environment, Judge, Situation
 from everystep.core.records import Level, Task, Trajectory, Verdict
-from everystep.environments.hanoi import Hanoi
-from everystep.environments.intercode_sql import InterCodeSQL
+from everystep.environments.code.intercode_sql import InterCodeSQL
+from everystep.environments.places.hanoi import Hanoi
 from everystep.verify.evidence import step_evidence
 from everystep.verify.execute import ByOracle, Executed, executable, raised
 from everystep.verify.judging import judged

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from everystep import __version__
 from everystep.app.screen_agent import LocalAgent, Report
 from everystep.core.protocols import Gesture, Screen, ScreenView
-from everystep.environments.phones import told
+from everystep.environments.phone.phones import told
 from everystep.guard.curtain import behind
 from everystep.guard.secrets import Vault
 

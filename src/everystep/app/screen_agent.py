@@ -23,7 +23,7 @@ from everystep.core.protocols import (
 )
 from everystep.core.records import End, Json, Task
 from everystep.core.trace import Kind
-from everystep.environments.handsets import ScreenTask, unknown_risk, words_of
+from everystep.environments.phone.handsets import ScreenTask, unknown_risk, words_of
 from everystep.run.context import Window
 from everystep.run.decide import Role, Way
 from everystep.run.folder import JOURNAL, free_folder

@@ -32,8 +32,8 @@ from everystep.app.run_models import model_of
 from everystep.app.screen_agent import StepByStep
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import AsyncSampler, Sampler, Sampling
-from everystep.environments.handsets import Handset, risk_on_phones, specialist
-from everystep.environments.phone_errands import filled
+from everystep.environments.phone.errands import filled
+from everystep.environments.phone.handsets import Handset, risk_on_phones, specialist
 from everystep.guard.secrets import Vault
 
 PATH = "/mcp"

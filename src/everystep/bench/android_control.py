@@ -11,8 +11,8 @@ from everystep.bench.worlds import INVALID, WorldBenchmark, both_splits
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.android_acts import POINTED, TEXTED
-from everystep.environments.android_control import FOLDER, SOURCE, AndroidControl, walks
+from everystep.environments.phone.android_acts import POINTED, TEXTED
+from everystep.environments.phone.android_control import FOLDER, SOURCE, AndroidControl, walks
 from everystep.evaluate.step_metrics import accuracy
 
 EPISODES, STEPS = 1543, 8444

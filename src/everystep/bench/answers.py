@@ -7,7 +7,7 @@ from functools import partial
 from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling
-from everystep.environments.questions import BBH, SETS, Questions
+from everystep.environments.reasoning.questions import BBH, SETS, Questions
 
 _ABOUT = {
     "gsm8k": (1319, "grade school word problems of 2 to 8 steps", "last number equals the published one (arXiv 2110.14168)"),

@@ -9,7 +9,7 @@ from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.code_repair import CodeRepair
+from everystep.environments.code.repair import CodeRepair
 
 
 def _read(made: Trajectory) -> Mapping[str, float]:
@@ -23,7 +23,7 @@ def benchmark(cases: str = "injected", attempts: int = 1, units: int = 5) -> Ben
     return WorldBenchmark(
         about=About(
             name="code_repair", kind="answer", summary="mend a bug in a real package by whole units; its tests decide",
-            source="boltons, cachetools, inflection, mistune, sqlparse, toolz from PyPI with injected bugs; SWE-bench Lite (arXiv:2310.06770)",
+            source="https://pypi.org (boltons, cachetools, inflection, mistune, sqlparse, toolz) with injected bugs; SWE-bench Lite (arXiv 2310.06770)",
             licence="BSD-3-Clause, MIT", cases=world.size("test"), needs="pip install pytest; the archives (the command is told); Linux with bubblewrap or user namespaces",
             batch=1, seconds=4.0,
         ),

@@ -10,8 +10,8 @@ from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.graph_paths import FOLDER, SOURCE, Start
-from everystep.environments.graph_scripts import FINISHED, GraphScripts, step_of
+from everystep.environments.reasoning.graph_paths import FOLDER, SOURCE, Start
+from everystep.environments.reasoning.graph_scripts import FINISHED, GraphScripts, step_of
 from everystep.evaluate.sequences import completed, next_step
 
 _PAPER = "arXiv 2305.17542"

@@ -7,7 +7,7 @@ from functools import partial
 from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling
-from everystep.environments.humaneval import HumanEval
+from everystep.environments.code.humaneval import HumanEval
 
 
 def benchmark(seconds: float = 10.0) -> Benchmark:

@@ -12,8 +12,8 @@ from everystep.bench.worlds import INVALID, STEPS, WorldBenchmark
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling, World
 from everystep.core.records import Task
-from everystep.environments.miniwob import ALL, MiniWoB
-from everystep.environments.miniwob_script import SOLVED
+from everystep.environments.web.miniwob import ALL, MiniWoB
+from everystep.environments.web.miniwob_script import SOLVED
 
 PAGES = 130
 """The pages of miniwob 1.1.0."""

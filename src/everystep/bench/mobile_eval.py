@@ -11,8 +11,8 @@ from everystep.bench.benchmark import About, Benchmark, Measure, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.mobile_eval import SOURCE
-from everystep.environments.mobile_eval_plans import MobileEvalPlans, operations_of
+from everystep.environments.phone.mobile_eval import SOURCE
+from everystep.environments.phone.mobile_eval_plans import MobileEvalPlans, operations_of
 from everystep.evaluate.plan_metrics import f1
 from everystep.evaluate.sequences import edit_similarity
 

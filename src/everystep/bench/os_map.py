@@ -5,11 +5,11 @@ from __future__ import annotations
 from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, STEPS, WorldBenchmark, both_splits
 from everystep.core.protocols import Sampling
-from everystep.environments.os_map import FOLDER, SOURCE
-from everystep.environments.os_map_files import OSMapFiles
+from everystep.environments.tooluse.os_map import FOLDER, SOURCE
+from everystep.environments.tooluse.os_map_files import OSMapFiles
 
 CASES = 13
-"""The tasks that qualify; ``everystep.environments.os_map`` loads all 416 and says what the others need."""
+"""The tasks that qualify; ``everystep.environments.tooluse.os_map`` loads all 416 and says what the others need."""
 
 
 def benchmark() -> Benchmark:

@@ -9,7 +9,7 @@ from everystep.bench.benchmark import About, Benchmark, mean_of
 from everystep.bench.worlds import INVALID, WorldBenchmark, nothing
 from everystep.core.protocols import Sampling
 from everystep.core.records import Trajectory
-from everystep.environments.planbench import SOURCE, PlanBench
+from everystep.environments.reasoning.planbench import SOURCE, PlanBench
 
 _PAPER = "arXiv 2206.10498, section 4"
 

@@ -10,8 +10,8 @@ from everystep.bench.worlds import INVALID, STEPS, WorldBenchmark, both_splits
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling, World
 from everystep.core.records import Task, Trajectory
-from everystep.environments.procbench import GENERATED, ProcBench
-from everystep.environments.procbench_cases import SOURCE
+from everystep.environments.reasoning.procbench import GENERATED, ProcBench
+from everystep.environments.reasoning.procbench_cases import SOURCE
 
 _COUNT = 480
 _HORIZON = 120

@@ -10,9 +10,9 @@ from everystep.bench.worlds import INVALID, WorldBenchmark
 from everystep.core.protocols import Sampling, World
 from everystep.core.records import Task, Trajectory
 from everystep.environments.exact import SPLITS
-from everystep.environments.taskbench import SOURCE, TaskBench, domain_of, reference
-from everystep.environments.toolgraph import GOLD, tool_graph
-from everystep.environments.toolplan import ToolPlan, read_plan
+from everystep.environments.tooluse.taskbench import SOURCE, TaskBench, domain_of, reference
+from everystep.environments.tooluse.toolgraph import GOLD, tool_graph
+from everystep.environments.tooluse.toolplan import ToolPlan, read_plan
 from everystep.evaluate.plan_metrics import distance, f1, nothing_counts, plan_counts
 from everystep.evaluate.step_metrics import accuracy
 

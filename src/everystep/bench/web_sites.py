@@ -10,7 +10,7 @@ from everystep.bench.worlds import INVALID, STEPS, WorldBenchmark
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Sampling, World
 from everystep.core.records import Task
-from everystep.environments.web_sites import ALL, WebSites, goal_names
+from everystep.environments.web.sites import ALL, WebSites, goal_names
 
 
 def _tasks(count: int, world: World) -> Iterator[Task]:
@@ -33,7 +33,7 @@ def benchmark(
     return WorldBenchmark(
         about=About(
             name="web_sites", kind="agent", summary="goals on local web sites of many pages, in a real browser",
-            source="made from a seed; nothing to download", licence="MIT", cases=count,
+            source="https://arxiv.org/abs/2410.13825 (the actions); sites are made from a seed", licence="MIT", cases=count,
             needs="apt-get install chromium", batch=1, seconds=1.0,
         ),
         world=partial(WebSites, site=site, observation=observation, history=history, horizon=horizon, browser=browser),

@@ -1,7 +1,7 @@
 """Trajectories with a mistake, a reflection and a correction: an agent acts, a teacher watches every step and takes over for one turn where it was wrong.
 
 One builder for two systems. STeP: the environment is a world and the teacher a model or the world's oracle. S3c-Math: the environment is text
-(``environments.solutions``, or a world that checks steps) and the agent follows a known solution but for a wrong step that a model wrote (``data.slips``).
+(``environments.reasoning.solutions``, or a world that checks steps) and the agent follows a known solution but for a wrong step that a model wrote (``data.slips``).
 The wrong step is executed: what is learned is to go on from where it led to. What comes out are ordinary trajectories and, beside them, what each
 piece of their turns is (``segments.Part``); weights are given to the pieces when samples are made.
 """

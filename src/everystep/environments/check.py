@@ -53,7 +53,7 @@ class Report:
 def check_environment(world: World, tasks: int = 3, seed: int = 0) -> Report:
     """Check ``world`` on ``tasks`` tasks of each split, with randomness from ``seed``.
 
-    >>> from everystep.environments.hanoi import Hanoi
+    >>> from everystep.environments.places.hanoi import Hanoi
     >>> check_environment(Hanoi(), tasks=1).ok
     True
     """

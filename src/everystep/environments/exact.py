@@ -217,7 +217,7 @@ def refused(state: S, reason: str, scores: Mapping[str, float] | None = None) ->
 def changed_options(world: Any) -> dict[str, Json]:
     """Return the options of a world's dataclass that differ from their defaults.
 
-    >>> from everystep.environments.hanoi import Hanoi
+    >>> from everystep.environments.places.hanoi import Hanoi
     >>> changed_options(Hanoi(disks=5))
     {'disks': 5}
     """

@@ -1,10 +1,10 @@
-"""Measures of predicted actions on AndroidControl's gold steps, by the published check of each (``environments.android_acts``)."""
+"""Measures of predicted actions on AndroidControl's gold steps, by the published check of each (``environments.phone.android_acts``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everystep.environments.android_acts import TEXTED, Act, Gold, matched
+from everystep.environments.phone.android_acts import TEXTED, Act, Gold, matched
 
 
 def act_shares(acts: Sequence[Act | None], gold: Sequence[Gold]) -> dict[str, float]:

@@ -9,8 +9,8 @@ from difflib import SequenceMatcher
 from random import Random
 
 from everystep.core.errors import ToolError
-from everystep.environments.code_bugs import Bug, baseline, buggy
-from everystep.environments.code_packages import project
+from everystep.environments.code.bugs import Bug, baseline, buggy
+from everystep.environments.code.packages import project
 from everystep.tools.code_edit import replace_lines, replace_unit, unit_text
 from everystep.tools.code_map import lines_of, map_source
 from everystep.tools.suite import PASSED, Variant, suite

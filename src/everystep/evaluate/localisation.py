@@ -7,9 +7,9 @@ from itertools import groupby
 
 from everystep.core.errors import ConfigError
 from everystep.core.records import Json
-from everystep.environments.code_packages import download
-from everystep.environments.code_search import WAYS, CodeIndex, localise
-from everystep.environments.swe_bench_lite import Obtained, code_of, gold, obtainable
+from everystep.environments.code.packages import download
+from everystep.environments.code.search import WAYS, CodeIndex, localise
+from everystep.environments.code.swe_bench_lite import Obtained, code_of, gold, obtainable
 from everystep.evaluate.intervals import Interval, bootstrap_mean, paired_difference
 from everystep.tools.code_map import CodeMap
 

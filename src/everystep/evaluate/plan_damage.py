@@ -8,8 +8,8 @@ from dataclasses import replace
 from random import Random
 
 from everystep.core.errors import ConfigError, did_you_mean
-from everystep.environments.toolgraph import ToolGraph
-from everystep.environments.toolplan import Argument, Call, ToolPlan, joined
+from everystep.environments.tooluse.toolgraph import ToolGraph
+from everystep.environments.tooluse.toolplan import Argument, Call, ToolPlan, joined
 
 _REFERENCE = re.compile(r"<node-(\d{1,4})>")
 _COMMON = frozenset(("which", "where", "given", "based", "using", "their", "that", "this", "with", "from", "into", "task", "specific", "about"))  # fmt: skip

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from everystep.environments.toolgraph import ToolGraph
-from everystep.environments.toolplan import ToolPlan, resolved
+from everystep.environments.tooluse.toolgraph import ToolGraph
+from everystep.environments.tooluse.toolplan import ToolPlan, resolved
 from everystep.evaluate.step_metrics import Counts
 
 F1S = ("node", "node_strict", "edge", "argument_name", "argument_value")
@@ -123,7 +123,7 @@ def matching(plan: ToolPlan, gold: ToolPlan) -> list[tuple[int, int]]:
 
     A link touches the first call of each of its tools.
 
-    >>> from everystep.environments.toolplan import chain
+    >>> from everystep.environments.tooluse.toolplan import chain
     >>> matching(chain("b", "a"), chain("a", "b"))
     [(0, 1), (1, 0)]
     """

@@ -23,7 +23,7 @@ from random import Random
 from everystep.core.errors import ConfigError, WorldError
 from everystep.core.protocols import Generation, Request, Sampling, Turn
 from everystep.core.records import Stop, Task, Trajectory
-from everystep.environments.intercode_sql import SUBMIT, InterCodeSQL
+from everystep.environments.code.intercode_sql import SUBMIT, InterCodeSQL
 from everystep.environments.published import read_text
 from everystep.models.scripted import Scripted
 from everystep.run.hosts import Hosts, LocalHosts

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from everystep.environments.code_bugs import Bug, buggy
-from everystep.environments.code_proposals import proposals
-from everystep.environments.code_repair import problem_of, score
-from everystep.environments.code_search import WAYS, CodeIndex, localise
+from everystep.environments.code.bugs import Bug, buggy
+from everystep.environments.code.proposals import proposals
+from everystep.environments.code.repair import problem_of, score
+from everystep.environments.code.search import WAYS, CodeIndex, localise
 from everystep.tools.code_answer import Change
 from everystep.tools.suite import PASSED, Variant, suite
 from everystep.verify.gate import Checked, Feedback, check, chosen, frames_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeVar
 
-from everystep.environments.graph_paths import Start
+from everystep.environments.reasoning.graph_paths import Start
 
 T = TypeVar("T", bound=Hashable)
 

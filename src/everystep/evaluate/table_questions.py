@@ -14,7 +14,7 @@ from pathlib import Path
 
 from everystep.core.errors import ToolError
 from everystep.core.records import Json
-from everystep.environments.intercode_sql import Question, asks_for_order, load_dataset
+from everystep.environments.code.intercode_sql import Question, asks_for_order, load_dataset
 from everystep.tools.warehouse import Table, Warehouse, write_tables
 
 _KINDS: Mapping[type, str] = {int: "BIGINT", float: "DOUBLE"}

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from everystep.environments.procedures_count import cumulated, letters_and_digits
-from everystep.environments.procedures_edit import marked, push_pop, turned
-from everystep.environments.procedures_list import agreed, parts, runs, split_part
-from everystep.environments.procedures_rules import composed
+from everystep.environments.procedures.count import cumulated, letters_and_digits
+from everystep.environments.procedures.edit import marked, push_pop, turned
+from everystep.environments.procedures.lists import agreed, parts, runs, split_part
+from everystep.environments.procedures.rules import composed
 from everystep.evolve.structures import Field, Operation, Type
 
 _TEXT, _WORDS, _FIELDS = Type.TEXT, Type.WORDS, Type.FIELDS

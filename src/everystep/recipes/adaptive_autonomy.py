@@ -30,7 +30,7 @@ from everystep.core.acts import Answer, Approval, ApprovalRequest, Permit, Risk
 from everystep.core.protocols import Logger, Oracle, Situation
 from everystep.core.records import Action
 from everystep.core.trace import Kind
-from everystep.environments.image_stream import KINDS, ImageStream, State, pool, read_image
+from everystep.environments.images.image_stream import KINDS, ImageStream, State, pool, read_image
 from everystep.evaluate.plot import plot_lines
 from everystep.evaluate.study import REPORT, Study, Trial, study, table
 from everystep.guard.approval import answered

@@ -3,7 +3,7 @@
 Paper: AgentOccam, A Simple Yet Strong Baseline for LLM-Based Web Agents (Yang et al. 2024, arXiv 2410.13825). Claim: on WebArena +9.8 points over the best before and +26.6 over the plain agent, by aligning observation and actions alone.
 
 Certain (paper and repository): the actions that are left, branch and prune, the thirteen passes over the accessibility tree, numbers for interactive roles alone, 1000 lines, the history of the active goal with the last three steps in full.
-Ours: how each pass is done (``tools.axprune``); numbers also for what listens to clicks (``pruned``; as published: ``pruned by role``); pages: MiniWoB++ and local sites made here (``environments.web_sites``); the contestant, a model of 0.06 M
+Ours: how each pass is done (``tools.axprune``); numbers also for what listens to clicks (``pruned``; as published: ``pruned by role``); pages: MiniWoB++ and local sites made here (``environments.web.sites``); the contestant, a model of 0.06 M
 parameters that imitates the script. Not done: WebArena itself, a large model, the judge with a model (its rule is ``run.vote.Judged``).
 
     everystep reproduce agent_occam --seeds 3
@@ -22,8 +22,8 @@ from random import Random
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger, Sampling, World
 from everystep.core.records import Trajectory
-from everystep.environments.miniwob import MiniWoB, names
-from everystep.environments.web_sites import WebSites, goal_names
+from everystep.environments.web.miniwob import MiniWoB, names
+from everystep.environments.web.sites import WebSites, goal_names
 from everystep.evaluate.intervals import bootstrap_mean, paired_difference
 from everystep.evaluate.shown_history import prompt_tokens
 from everystep.evaluate.shown_pages import FORMS, page_report

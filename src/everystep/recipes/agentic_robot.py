@@ -22,8 +22,8 @@ from random import Random
 
 from everystep.core.protocols import Logger, Situation, StepVerifier, Transition
 from everystep.core.records import Action, Json, Level, Observation, Task, Verdict
-from everystep.environments.workbench import Workbench
-from everystep.environments.workbench_skill import Controller, Percept, reached, subgoals
+from everystep.environments.places.workbench import Workbench
+from everystep.environments.places.workbench_skill import Controller, Percept, reached, subgoals
 from everystep.evaluate.study import Trial, study
 from everystep.run.decide import Role, Way
 from everystep.run.folder import RunFolder

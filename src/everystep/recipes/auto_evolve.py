@@ -27,8 +27,8 @@ import numpy as np
 
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger
-from everystep.environments import bbh
-from everystep.environments.procbench_cases import load_cases
+from everystep.environments.reasoning import bbh
+from everystep.environments.reasoning.procbench_cases import load_cases
 from everystep.evaluate.study import Trial, study
 from everystep.evolve.designing import Search, Solved, accuracy, refined
 from everystep.evolve.operations_procedure import PROCEDURE_OPERATIONS

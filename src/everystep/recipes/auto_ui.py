@@ -3,7 +3,7 @@
 Paper: You Only Look at Screens: Multimodal Chain-of-Action Agents (arXiv 2309.11436). Claims: 90 % of the action types and 74 % of the actions right on AITW's 30,000 instructions; without the chain of action less.
 
 Certain (repository): the input is the last 8 full actions, the goal and the screen; the target a plan (kinds of the current and the next actions, 4 at most) and the decision; the whole string is learned, the decision alone scored; taps
-are rounded and lift where they touch, drags become one of four scrolls (the released table has left and right equal to up and down: corrected in ``environments.strokes``); the rule of a match. Ours: the data (AITW's screens
+are rounded and lift where they touch, drags become one of four scrolls (the released table has left and right equal to up and down: corrected in ``environments.phone.strokes``); the rule of a match. Ours: the data (AITW's screens
 are not to be had), the model (the paper's is a FLAN-Alpaca of 60 M and 200 M parameters with image features, sequence to sequence; here a decoder of 0.1 M parameters made on the spot, which sees no picture), a screen as the
 lines of MiniWoB++. Not done: pictures, the layout as HTML, AITW's scores.
 
@@ -28,9 +28,9 @@ from statistics import fmean
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger, Sampling
 from everystep.core.records import Task, Trajectory
-from everystep.environments.android_acts import KINDS, act_of
-from everystep.environments.android_control import Walk, walks
-from everystep.environments.miniwob import MiniWoB
+from everystep.environments.phone.android_acts import KINDS, act_of
+from everystep.environments.phone.android_control import Walk, walks
+from everystep.environments.web.miniwob import MiniWoB
 from everystep.evaluate.act_metrics import act_shares
 from everystep.evaluate.study import Trial, study
 from everystep.evolve.habits import habit

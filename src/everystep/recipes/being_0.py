@@ -23,8 +23,8 @@ from random import Random
 
 from everystep.core.protocols import Generation, Logger, Request, Sampling
 from everystep.core.records import Json, Stop
-from everystep.environments.workbench import Workbench
-from everystep.environments.workbench_skill import Percept, place_of, reached, subgoals, toward, walk
+from everystep.environments.places.workbench import Workbench
+from everystep.environments.places.workbench_skill import Percept, place_of, reached, subgoals, toward, walk
 from everystep.evaluate.study import Trial, study
 from everystep.run.decide import Role, Way
 from everystep.run.folder import RunFolder

@@ -30,7 +30,7 @@ from statistics import mean
 from everystep.core.acts import Effect, Reversal
 from everystep.core.protocols import Generation, Logger, Request, Sampler, Sampling, Situation
 from everystep.core.records import Action, Message, Stop, Task, ToolCall
-from everystep.environments.dialogue import KNOWN, RELATIONS, Dialogue, asked_of, draw, read_value
+from everystep.environments.reasoning.dialogue import KNOWN, RELATIONS, Dialogue, asked_of, draw, read_value
 from everystep.evaluate.study import REPORT, Trial, study
 from everystep.evolve.layers import Layer, Layers, LayersRecall
 from everystep.evolve.memory import Memory

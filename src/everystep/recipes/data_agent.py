@@ -26,7 +26,7 @@ from everystep.core.acts import Answer, Approval, ApprovalRequest, Permit, Risk
 from everystep.core.protocols import Generation, Logger, Request, Sampler, Sampling, Situation, Transition
 from everystep.core.records import Action, Json, Level, Message, Observation, Stop, Task, Verdict
 from everystep.core.trace import Kind
-from everystep.environments.intercode_sql import Question
+from everystep.environments.code.intercode_sql import Question
 from everystep.evaluate.study import REPORT, Study, Trial, study, table
 from everystep.evaluate.table_questions import questions, right, source_of
 from everystep.evolve.grower import Grower, LevelView

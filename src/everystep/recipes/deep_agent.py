@@ -26,8 +26,8 @@ from statistics import mean
 
 from everystep.core.protocols import Generation, Logger, Request, Sampling
 from everystep.core.records import Json, Stop, Task, Trajectory
-from everystep.environments.workshop import STATIONS, Workshop
-from everystep.environments.workshop_plan import parts_of, whole
+from everystep.environments.places.workshop import STATIONS, Workshop
+from everystep.environments.places.workshop_plan import parts_of, whole
 from everystep.evaluate.study import REPORT, Trial, study
 from everystep.evolve.grower import Grower, LevelView
 from everystep.evolve.mine import mine

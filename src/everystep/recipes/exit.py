@@ -29,7 +29,7 @@ from everystep.core.protocols import Logger, Loss, Start
 from everystep.core.records import Sample, Step, Task, Trajectory
 from everystep.credit.diversity import centroid_distance
 from everystep.credit.estimators import estimator
-from everystep.environments.revise import Revise, repeating, revision, spell
+from everystep.environments.reasoning.revise import Revise, repeating, revision, spell
 from everystep.evaluate.curves import keep_curve, kept_curves, mean_lines
 from everystep.evaluate.plot import plot_lines
 from everystep.evaluate.study import tuned_study

@@ -26,7 +26,7 @@ from random import Random
 import numpy as np
 
 from everystep.core.protocols import Logger
-from everystep.environments.graph_paths import Part, Procedure, Start, procedures, split, starts
+from everystep.environments.reasoning.graph_paths import Part, Procedure, Start, procedures, split, starts
 from everystep.evaluate.sequences import completed, next_step
 from everystep.evaluate.study import Trial, study
 from everystep.evolve.next_steps import (

@@ -35,7 +35,7 @@ from everystep.credit.estimators import estimator
 from everystep.credit.grouping import FloatArray
 from everystep.credit.implicit import scaled_by_batch
 from everystep.credit.terms import Estimator
-from everystep.environments.keydoor import REWARD, KeyDoor, salted
+from everystep.environments.places.keydoor import REWARD, KeyDoor, salted
 from everystep.evaluate.curves import curve_numbers, keep_curve, kept_curves
 from everystep.evaluate.plot import plot_curves
 from everystep.evaluate.study import SWEEP, tuned_study

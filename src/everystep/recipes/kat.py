@@ -29,7 +29,7 @@ from everystep.core.protocols import Logger, Loss
 from everystep.core.records import Sample, SpanKind, Task, Trajectory
 from everystep.credit.decisions import Choice, decision_scores, most
 from everystep.credit.estimators import estimator
-from everystep.environments.thinkmath import (
+from everystep.environments.reasoning.thinkmath import (
     ANSWER,
     DECISION,
     MODES,

@@ -22,7 +22,7 @@ from functools import lru_cache
 from everystep.core.protocols import Logger
 from everystep.core.records import Trajectory
 from everystep.data.curate import RULES, Criterion, curate
-from everystep.environments.screengrid import ScreenGrid
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.evaluate.plot import plot_bands
 from everystep.evaluate.study import Trial, study
 from everystep.learn.samples import supervised_sample

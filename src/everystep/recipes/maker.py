@@ -23,8 +23,8 @@ from typing import Any
 
 from everystep.core.protocols import Candidate, Logger, Situation, VoteRule
 from everystep.core.records import Action, Task
-from everystep.environments.hanoi import Hanoi
-from everystep.environments.hanoi_micro import (
+from everystep.environments.places.hanoi import Hanoi
+from everystep.environments.places.hanoi_micro import (
     Micro,
     Stepper,
     next_move,

@@ -22,7 +22,7 @@ from random import Random
 
 from everystep.core.protocols import Candidate, Generation, Logger, Request, Sampling, Situation
 from everystep.core.records import Message, Observation, Stop, Task
-from everystep.environments.thinking import Thinking
+from everystep.environments.reasoning.thinking import Thinking
 from everystep.evaluate.study import Trial, study
 from everystep.run.decide import AtCap, Decider, Role, Way
 from everystep.run.folder import RunFolder

@@ -26,7 +26,7 @@ import numpy as np
 from everystep.core.protocols import Logger, Loss
 from everystep.core.records import Task, Trajectory
 from everystep.credit.estimators import estimator
-from everystep.environments.refinemask import ACTIONS, CELLS, POINT, RefineMask
+from everystep.environments.images.refinemask import ACTIONS, CELLS, POINT, RefineMask
 from everystep.evaluate.study import RatedTrial, Trial, study, tune
 from everystep.learn.samples import supervised_sample
 from everystep.learn.student import Student

@@ -27,9 +27,9 @@ from pathlib import Path
 
 from everystep.core.protocols import AsyncSampler, Logger, Sampler
 from everystep.core.records import Task
-from everystep.environments.phone_crew import Errors, crew
-from everystep.environments.phone_errands import met
-from everystep.environments.screens import Screens
+from everystep.environments.phone.crew import Errors, crew
+from everystep.environments.phone.errands import met
+from everystep.environments.phone.screens import Screens
 from everystep.evaluate.plot import plot_lines
 from everystep.evaluate.study import Trial, study
 from everystep.evolve.library import SkillLibrary

@@ -31,8 +31,8 @@ from everystep.core.protocols import Evidence, Logger, Looks, Loss, Sampling, Tr
 from everystep.core.records import Level, Task, Trajectory
 from everystep.credit.estimators import estimator
 from everystep.credit.gestures import hit, pointed
-from everystep.environments.screengrid import ScreenGrid
-from everystep.environments.screengrid_steps import Beside, beside
+from everystep.environments.screengrid.steps import Beside, beside
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.evaluate.recovery import Start, forced_errors, recovery
 from everystep.evaluate.study import RatedTrial, Trial, study, tune
 from everystep.learn.prompts import last_step_scores, prompts_of

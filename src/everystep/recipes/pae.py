@@ -25,8 +25,8 @@ import numpy as np
 
 from everystep.core.protocols import Logger
 from everystep.core.records import Task
-from everystep.environments.screengrid import ScreenGrid
-from everystep.environments.screengrid_proposals import manual_of, proposals
+from everystep.environments.screengrid.proposals import manual_of, proposals
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.evaluate.study import Trial, study
 from everystep.learn.replay import Replay
 from everystep.learn.samples import supervised_sample

@@ -28,8 +28,8 @@ import numpy as np
 from everystep.core.protocols import Logger, Loss, Request, Sampling
 from everystep.core.records import Task, Trajectory
 from everystep.credit.estimators import estimator
-from everystep.environments.trikb import TriKB, write_ret
-from everystep.environments.trikb_facts import ENTITIES, NONE, RELATIONS, STORES
+from everystep.environments.reasoning.trikb import TriKB, write_ret
+from everystep.environments.reasoning.trikb_facts import ENTITIES, NONE, RELATIONS, STORES
 from everystep.evaluate.study import RatedTrial, tuned_study
 from everystep.learn.prompts import candidates_of, last_step_scores, prompts_of
 from everystep.learn.samples import supervised_sample

@@ -41,12 +41,12 @@ from everystep.core.protocols import (
     Transition,
 )
 from everystep.core.records import Action, Observation, Stop, Task, Verdict
-from everystep.environments.phone_errands import impossible, secrets_of
-from everystep.environments.phone_judge import Judge
-from everystep.environments.phone_looks import look
-from everystep.environments.phone_watch import WatchedPhone, commands, doable, not_doable, walks
-from everystep.environments.phones import read_gesture
-from everystep.environments.screens import ABORT, Screens
+from everystep.environments.phone.errands import impossible, secrets_of
+from everystep.environments.phone.judge import Judge
+from everystep.environments.phone.looks import look
+from everystep.environments.phone.phones import read_gesture
+from everystep.environments.phone.screens import ABORT, Screens
+from everystep.environments.phone.watch import WatchedPhone, commands, doable, not_doable, walks
 from everystep.evaluate.checks import Act, Check, asked_labels, held_out, learned_labels
 from everystep.evaluate.study import REPORT, Trial, study
 from everystep.guard.feasible import ByAsking, ByRule, When, verdict_of

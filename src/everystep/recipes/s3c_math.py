@@ -29,7 +29,7 @@ from everystep.data.corrections import Corrected, Remark, Watched, correct
 from everystep.data.segments import MASKED, UNMASKED, Part, Segment
 from everystep.data.slips import Slips, once
 from everystep.data.teachers import OracleTeacher, lost_ground
-from everystep.environments.stepmath import StepMath
+from everystep.environments.reasoning.stepmath import StepMath
 from everystep.evaluate.recovery import Start, forced_errors, recovery
 from everystep.evaluate.study import RatedTrial, tuned_study
 from everystep.learn.samples import supervised_sample

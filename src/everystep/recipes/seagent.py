@@ -31,9 +31,9 @@ from everystep.core.protocols import Logger, Loss
 from everystep.core.records import Sample, Step, Task, Trajectory
 from everystep.credit.estimators import estimator
 from everystep.credit.gestures import graded, pointed
-from everystep.environments.screengrid import ScreenGrid
-from everystep.environments.screengrid_proposals import first_screens, goals_of, noted
-from everystep.environments.screengrid_steps import Beside, beside
+from everystep.environments.screengrid.proposals import first_screens, goals_of, noted
+from everystep.environments.screengrid.steps import Beside, beside
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.evaluate.study import RatedTrial, Trial, study, tune
 from everystep.learn.pairs import avoid_samples, avoided_mass, with_reference
 from everystep.learn.prompts import last_step_scores

@@ -29,7 +29,7 @@ import numpy as np
 from everystep.core.protocols import Logger, Loss
 from everystep.core.records import Task
 from everystep.credit.estimators import estimator
-from everystep.environments.modchain import ModChain, hasty
+from everystep.environments.reasoning.modchain import ModChain, hasty
 from everystep.evaluate.curves import keep_curve, kept_curves, mean_lines
 from everystep.evaluate.plot import plot_lines
 from everystep.evaluate.study import tuned_study

@@ -34,8 +34,8 @@ from everystep.credit.columns import Columns, columns, with_scores
 from everystep.credit.estimators import estimator
 from everystep.credit.grouping import FloatArray
 from everystep.credit.progress import attributed_reward, relative_reward, sum_gap
-from everystep.environments.keydoor import MOVES, REWARD, KeyDoor
-from everystep.environments.toolchain import ToolChain
+from everystep.environments.places.keydoor import MOVES, REWARD, KeyDoor
+from everystep.environments.tooluse.toolchain import ToolChain
 from everystep.evaluate.curves import curve_numbers, keep_curve, kept_curves
 from everystep.evaluate.plot import plot_curves
 from everystep.evaluate.study import SWEEP, tuned_study

@@ -29,7 +29,7 @@ import numpy as np
 from everystep.core.protocols import Evidence, Logger, Looks, Loss, Sampling
 from everystep.core.records import Level, PreferencePair, Sample, Step, Task, Trajectory
 from everystep.data.siblings import choice_pairs
-from everystep.environments.toolchain import ToolChain
+from everystep.environments.tooluse.toolchain import ToolChain
 from everystep.evaluate.preferences import agreement
 from everystep.evaluate.study import Trial, study
 from everystep.learn.pairs import pair_samples, with_reference

@@ -28,7 +28,7 @@ from everystep.data.corrected import spelled
 from everystep.data.corrections import Corrected, Watched, correct, said_before
 from everystep.data.segments import MASKED, UNMASKED
 from everystep.data.teachers import OracleTeacher, lost_ground
-from everystep.environments.keydoor import KeyDoor
+from everystep.environments.places.keydoor import KeyDoor
 from everystep.environments.reflecting import MARK, Reflecting
 from everystep.evaluate.recovery import Recovery, Start, forced_errors, recovery
 from everystep.evaluate.study import RatedTrial, tuned_study

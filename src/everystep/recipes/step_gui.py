@@ -25,7 +25,7 @@ from functools import lru_cache
 from everystep.core.protocols import Evidence, Logger, Looks
 from everystep.core.records import Sample, Trajectory
 from everystep.data.questions import KNOWLEDGE, WORDS, items, yielded
-from everystep.environments.screengrid import ScreenGrid
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.evaluate.plot import plot_bands
 from everystep.evaluate.study import Trial, study
 from everystep.learn.samples import supervised_sample

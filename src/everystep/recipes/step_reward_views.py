@@ -26,8 +26,8 @@ import numpy as np
 from everystep.core.protocols import Evidence, Logger, Looks, Sampling
 from everystep.core.records import Sample, Task
 from everystep.data.siblings import value_pairs
-from everystep.environments.numerals import spell
-from everystep.environments.stepmath import State, StepMath
+from everystep.environments.reasoning.numerals import spell
+from everystep.environments.reasoning.stepmath import State, StepMath
 from everystep.evaluate.equivalence import Equivalence, equivalence
 from everystep.evaluate.study import Study, Trial, study
 from everystep.learn.samples import supervised_sample

@@ -22,7 +22,7 @@ from functools import lru_cache
 
 from everystep.core.protocols import Logger, Looks
 from everystep.core.records import Trajectory
-from everystep.environments.screengrid import ScreenGrid
+from everystep.environments.screengrid.world import ScreenGrid
 from everystep.evaluate.study import Trial, study
 from everystep.learn.samples import supervised_sample
 from everystep.learn.step_reward import label_samples, train_label_tokens, train_step_model

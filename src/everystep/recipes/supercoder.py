@@ -25,10 +25,10 @@ import numpy as np
 
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger
-from everystep.environments.code_bugs import Bug, bank
-from everystep.environments.code_packages import project
-from everystep.environments.code_search import WAYS, CodeIndex, described, index_code
-from everystep.environments.swe_bench_lite import issues
+from everystep.environments.code.bugs import Bug, bank
+from everystep.environments.code.packages import project
+from everystep.environments.code.search import WAYS, CodeIndex, described, index_code
+from everystep.environments.code.swe_bench_lite import issues
 from everystep.evaluate.edit_noise import BY_NAME, mended
 from everystep.evaluate.localisation import Numbers, found, over_issues, told_issues
 from everystep.evaluate.repair_search import search

@@ -22,10 +22,10 @@ from typing import TypeVar
 
 from everystep.core.errors import ConfigError
 from everystep.core.protocols import Logger
-from everystep.environments.backinstruct import critics, made
-from everystep.environments.taskbench import Case, gold, published
-from everystep.environments.toolgraph import DOMAINS, ToolGraph, requests, tool_graph
-from everystep.environments.toolplan import Argument, ToolPlan, chain
+from everystep.environments.tooluse.backinstruct import critics, made
+from everystep.environments.tooluse.taskbench import Case, gold, published
+from everystep.environments.tooluse.toolgraph import DOMAINS, ToolGraph, requests, tool_graph
+from everystep.environments.tooluse.toolplan import Argument, ToolPlan, chain
 from everystep.evaluate.intervals import Interval
 from everystep.evaluate.plan_damage import DAMAGES, damaged
 from everystep.evaluate.plan_metrics import distance, f1, flaws, plan_counts

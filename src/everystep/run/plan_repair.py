@@ -14,8 +14,8 @@ from difflib import SequenceMatcher
 from math import log, sqrt
 
 from everystep.core.errors import ConfigError, did_you_mean
-from everystep.environments.toolgraph import ToolGraph
-from everystep.environments.toolplan import Argument, Call, ToolPlan, joined
+from everystep.environments.tooluse.toolgraph import ToolGraph
+from everystep.environments.tooluse.toolplan import Argument, Call, ToolPlan, joined
 
 EDGES = ("path", "swap", "drop")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -68,7 +68,7 @@ class Lexicon:
     def nearest(self, text: str, tools: Collection[str] | None = None, least: float = 0.0) -> str | None:
         """Return the tool most like a text, among ``tools`` or all; ``None`` where all are less like it than ``least``. Of equals the first by name.
 
-        >>> from everystep.environments.toolgraph import tool_graph
+        >>> from everystep.environments.tooluse.toolgraph import tool_graph
         >>> lexicon = Lexicon(tool_graph("huggingface"))
         >>> lexicon.nearest("text_summarization"), lexicon.nearest("Named Entity Recognition"), lexicon.nearest("xyzzy", least=0.3)
         ('Summarization', 'Token Classification', None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from everystep.core.records import Json
-from everystep.environments.toolgraph import ToolGraph
-from everystep.environments.toolplan import Call, ToolPlan, joined
+from everystep.environments.tooluse.toolgraph import ToolGraph
+from everystep.environments.tooluse.toolplan import Call, ToolPlan, joined
 from everystep.run.nodes import Fault, Node, Problem, check_nodes
 
 
 def nodes_of(plan: ToolPlan) -> tuple[Node, ...]:
     """Return the calls as nodes ``0``, ``1``, ...: each needs those that its links and references name. Links without calls at both ends are left out; ``problems`` tells them.
 
-    >>> from everystep.environments.toolplan import chain
+    >>> from everystep.environments.tooluse.toolplan import chain
     >>> [(node.id, node.tool, node.needs, node.arguments) for node in nodes_of(chain("search", "book"))]
     [('0', 'search', (), {}), ('1', 'book', ('0',), {'0': '<node-0>'})]
     """
@@ -35,8 +35,8 @@ def nodes_of(plan: ToolPlan) -> tuple[Node, ...]:
 def problems(plan: ToolPlan, graph: ToolGraph) -> tuple[Problem, ...]:
     """Return what is wrong with a plan: tools that do not exist, pairs of calls that are no edge of the graph, links of tools that are not called, circles.
 
-    >>> from everystep.environments.toolgraph import tool_graph
-    >>> from everystep.environments.toolplan import chain
+    >>> from everystep.environments.tooluse.toolgraph import tool_graph
+    >>> from everystep.environments.tooluse.toolplan import chain
     >>> [str(one) for one in problems(chain("Text-to-Speech", "Sumarization"), tool_graph("huggingface"))]
     ["unknown tool: node '1' uses tool 'Sumarization', which does not exist. Did you mean 'Summarization'?", "forbidden edge: 'Sumarization' may not follow 'Text-to-Speech' (node '1')."]
     """

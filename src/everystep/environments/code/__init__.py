@@ -1,0 +1,1 @@
+"""Code and commands: programs that are written, mended and run in the sandbox, SQL."""

@@ -1,0 +1,1 @@
+"""Real images: outlines, and a stream of them."""

@@ -1,0 +1,1 @@
+"""Screens of phones: exact small ones, devices, and what people did on theirs."""

@@ -1,0 +1,1 @@
+"""Places to move and act in: grids, homes, puzzles, text games, a workbench."""

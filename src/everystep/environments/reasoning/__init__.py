@@ -1,0 +1,1 @@
+"""Questions, procedures and arithmetic: what is answered rather than acted in."""

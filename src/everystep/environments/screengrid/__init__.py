@@ -1,0 +1,1 @@
+"""ScreenGrid: small screen apps for learning on a laptop."""

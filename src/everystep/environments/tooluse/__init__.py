@@ -1,0 +1,1 @@
+"""Tools: calls, plans over graphs of tools, desks with their tools."""

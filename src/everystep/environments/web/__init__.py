@@ -1,0 +1,1 @@
+"""Web pages: in a real browser, and a shop in text."""
