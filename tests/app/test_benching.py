@@ -93,3 +93,38 @@ def test_runs_of_a_model_need_a_temperature(tmp_path: Path, capsys: pytest.Captu
     asked = ["bench", *SAMPLE, "--model", "chat:m@http://127.0.0.1:1/v1", "--runs", "4", "--out", str(tmp_path / "a")]  # fmt: skip
     assert main(asked) == 2
     assert "Give --temperature" in capsys.readouterr().err
+
+
+def test_agents_are_named_or_files_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    found = {}
+    for agent in ("plain", "vote:7", "window:0,vote:7"):
+        out = tmp_path / agent.replace(":", "-")
+        assert (
+            main(["bench", *SAMPLE, "--model", "noisy:0.3", "--agent", agent, "--out", str(out), "--json"])
+            == 0
+        )
+        found[agent] = json.loads(capsys.readouterr().out)["measures"]["prefix_accuracy"]["value"]
+    assert found["plain"] + 0.05 < found["vote:7"]
+    assert found["window:0,vote:7"] == found["vote:7"]  # a script does not look back
+    own = tmp_path / "agent.py"
+    own.write_text(
+        "class Shout:\n    policy = 'own'\n    def __init__(self, of): self.of = of\n    def sample(self, r, s): return [type(g)(text='?', stop=g.stop) for g in self.of.sample(r, s)]\n    def release(self, s): pass\ndef agent(sampler): return Shout(sampler)\n"
+    )
+    assert main(["bench", *SAMPLE, "--agent", str(own), "--out", str(tmp_path / "own"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measures"]["prefix_accuracy"]["value"] == 0.0
+    for wrong, told in (
+        ("votes:3", "Did you mean 'vote'"),
+        ("vote", "expected plain"),
+        ("vote:x", "no number"),
+        ("vote:0", "1 or more"),
+    ):
+        assert main(["bench", *SAMPLE, "--agent", wrong, "--out", str(tmp_path / "w")]) == 2
+        assert told in capsys.readouterr().err
+    assert (
+        main(
+            ["bench", "processbench", "--agent", "vote:3", "--model", "random", "--out", str(tmp_path / "j")]
+        )
+        == 2
+    )
+    assert "no effect on judges" in capsys.readouterr().err

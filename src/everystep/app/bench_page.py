@@ -60,8 +60,9 @@ def leaderboard(folders: Sequence[Path]) -> str:
             raise DataError(f"{str(folder)!r} has no results yet. Go on with: everystep resume {folder}")
         chosen = benchmark(name, options)
         wanted = chosen.about.cases if stored["cases"] is None else stored["cases"]
+        agent = stored.get("agent", "plain")
         entry = Entry(
-            model=stored["model"], options=options, folder=folder, found=summary(chosen, rows),
+            model=stored["model"] + ("" if agent == "plain" else f", asked {agent}"), options=options, folder=folder, found=summary(chosen, rows),
             whole=wanted is None or len(rows) >= wanted * stored["runs"],
         )  # fmt: skip
         cut = "" if stored["cases"] is None else f"first {stored['cases']:,} cases"

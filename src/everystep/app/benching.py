@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tyro
 
 from everystep import __version__
+from everystep.app.agents import agent_of
 from everystep.app.flags import parse
 from everystep.app.judges import rule_judge, trained_judge
 from everystep.app.progress import ConsoleProgress
@@ -47,6 +48,9 @@ class AskBench:
     """The benchmark; `everystep bench list` shows them, `everystep bench page FOLDERS` compares results."""
     model: str = "oracle"
     """Who attempts the cases: oracle, noisy:RATE, random, local:FOLDER, smollm, chat:MODEL@URL, script:FILE.py; for judges also rule:NAME, rule:FILE.py and trained:FILE."""
+    agent: str = "plain"
+    """How the model is asked, with commas: plain; window:N (N turns before this one, besides the first); vote:N (the most frequent of N answers; needs --temperature); or FILE.py, whose function
+    agent(sampler) returns a sampler. For agents and answers."""
     key: str | None = None
     """Name of the environment variable with an endpoint's key."""
     options: dict[str, Json] = field(default_factory=dict)
@@ -113,6 +117,7 @@ def bench(words: Sequence[str]) -> int:
     }
     options["by"] = list(asked.by)
     _pool(asked)
+    agent_of(asked.agent)
     if asked.runs > 1 and not asked.temperature and asked.model.split(":")[0] in REAL:
         raise ConfigError(
             f"--runs {asked.runs} at temperature 0 would be the same attempt {asked.runs} times. Give --temperature, such as 0.7."
@@ -131,14 +136,17 @@ def resume_bench(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
     return _run(benchmark(asked.name, asked.options), asked, folder)
 
 
-def contestant(spec: str, key: str | None, seed: int, oracle: OracleSampler) -> Sampler | AsyncSampler:
-    """Return the model that ``spec`` names, in the worker that asks for it."""
-    return model_of(
+def contestant(
+    spec: str, agent: str, key: str | None, seed: int, oracle: OracleSampler
+) -> Sampler | AsyncSampler:
+    """Return the model that ``spec`` names, asked as ``agent`` says, in the worker that asks for it."""
+    chosen = model_of(
         spec,
         answer=lambda request: oracle.sample([request], Sampling())[0].text,
         seed=seed,
         key=key,
-    ).sampler
+    )
+    return agent_of(agent)(chosen.sampler)
 
 
 def judge_of(
@@ -172,8 +180,10 @@ def _made(
 
 
 def _run(chosen: Benchmark, asked: AskBench, folder: RunFolder) -> int:
-    who: Callable[..., Any] = partial(contestant, asked.model, asked.key, asked.seed)
+    who: Callable[..., Any] = partial(contestant, asked.model, asked.agent, asked.key, asked.seed)
     if chosen.about.kind == "judge":
+        if asked.agent != "plain":
+            raise ConfigError(f"--agent {asked.agent!r} has no effect on judges. Leave it out.")
         who = partial(judge_of, asked.model, asked.key, asked.seed, asked.temperature, asked.max_tokens)
     source = Source(partial(_made, asked.name, asked.options, asked.temperature, asked.max_tokens), who)
     plan = Plan(

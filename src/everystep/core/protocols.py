@@ -175,6 +175,7 @@ class Generation:
     calls: tuple[ToolCall, ...] = ()
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A model that answers turns. ``policy`` names the weights that it samples from.
 

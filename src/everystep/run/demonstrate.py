@@ -15,6 +15,10 @@ from everystep.run.hosts import Hosts
 from everystep.run.rollout import Limits, jobs_of, messages_of, rollout
 
 
+COPY = "\x1e"
+"""What stands behind it in the name of a session numbers copies of one conversation: all of them ask about the same episode."""
+
+
 class OracleSampler:
     """A sampler whose answers are those of the oracle of the episode that asks."""
 
@@ -27,7 +31,7 @@ class OracleSampler:
 
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:  # noqa: ARG002
         """Ask each episode's oracle; the sampling settings do not apply."""
-        answers = self.hosts.oracle([request.session for request in requests])
+        answers = self.hosts.oracle([request.session.partition(COPY)[0] for request in requests])
         return [
             Generation(text="", stop=Stop.ERROR, error=str(answer))
             if isinstance(answer, WorldError)
