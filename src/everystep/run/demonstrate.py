@@ -14,7 +14,6 @@ from everystep.models.template import Template, encode_turn
 from everystep.run.hosts import Hosts
 from everystep.run.rollout import Limits, jobs_of, messages_of, rollout
 
-
 COPY = "\x1e"
 """What stands behind it in the name of a session numbers copies of one conversation: all of them ask about the same episode."""
 
