@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help and wrong flags
         return end.code if isinstance(end.code, int) else 2
     except ModuleNotFoundError as error:
-        needed = remedy(error.name or "")
+        needed = remedy(error.name or "", words[0])
         if needed is None:
             raise
         return _complain(

@@ -12,6 +12,7 @@ EXTRAS = {
         *("bs4", "markdownify", "lxml"),
     ),
     "credit": ("scipy",),
+    "bench": ("scipy", "pyarrow", "httpx"),
     "plot": ("matplotlib", "scipy"),
     "schema": ("jsonschema", "referencing"),
     "vision": ("sklearn", "skimage"),
@@ -24,12 +25,13 @@ EXTRAS = {
 }
 
 
-def remedy(module: str) -> str | None:
-    """Return what to install for a missing module, ``None`` where no extra brings it.
+def remedy(module: str, command: str = "") -> str | None:
+    """Return what to install for a missing module, ``None`` where no extra brings it; a command that has an extra of its own name gets all it needs by that.
 
-    >>> remedy("matplotlib.figure")
-    "pip install 'everystep[plot]'"
+    >>> remedy("matplotlib.figure"), remedy("scipy", "bench")
+    ("pip install 'everystep[plot]'", "pip install 'everystep[bench]'")
     """
     root = module.partition(".")[0]
-    extra = next((extra for extra, modules in EXTRAS.items() if root in modules), None)
+    found = [extra for extra, modules in EXTRAS.items() if root in modules]
+    extra = command if command in found else next(iter(found), None)
     return None if extra is None else f"pip install 'everystep[{extra}]'"
