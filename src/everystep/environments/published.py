@@ -15,19 +15,21 @@ VARIABLE = "EVERYSTEP_DATA"
 SAMPLES = Path(__file__).parent / "data"
 
 
-def find_file(folder: Path | None, name: str, source: str) -> Path:
+def find_file(folder: Path | str | None, name: str, source: str) -> Path:
     """Return ``folder / name``, plain or with ``.gz``; ``ConfigError`` says where it comes from.
 
-    ``folder`` is ``None`` when the user has named none.
+    A text is the name of a source below ``EVERYSTEP_DATA``. ``None``: there is no folder, since the variable is not set.
     """
-    if folder is not None:
-        for path in (folder / name, folder / f"{name}.gz"):
+    kind = folder if isinstance(folder, str) else folder.name if folder else "NAME"
+    place = source_folder(folder) if isinstance(folder, str) else folder
+    if place is not None:
+        for path in (place / name, place / f"{name}.gz"):
             if path.is_file():
                 return path
-    looked = f"it is not in {str(folder)!r}" if folder else f"the environment variable {VARIABLE} is not set"
+    looked = f"it is not in {str(place)!r}" if place else f"the environment variable {VARIABLE} is not set"
     raise ConfigError(
         f"the file {name!r} is needed, but {looked}. Get it from {source}, put it into a folder such as "
-        f"DATA/{folder.name if folder else 'NAME'}, and set {VARIABLE}=DATA."
+        f"DATA/{kind}, and set {VARIABLE}=DATA."
     )
 
 

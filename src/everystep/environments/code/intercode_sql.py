@@ -27,7 +27,7 @@ from everystep.core.records import Action, Observation, Task
 from everystep.environments.code.mysqldump import databases_of
 from everystep.environments.code.sqlbox import Row, SqlBox, build_image
 from everystep.environments.exact import check_place, check_range, make_task, rebuilt, split_of
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.published import SAMPLES, find_file, read_text
 
 SOURCE = "https://github.com/princeton-nlp/intercode (folder data/sql/spider; Spider is CC BY-SA 4.0)"
 SUBMIT = "submit"
@@ -272,7 +272,7 @@ def load_dataset(data: str) -> Dataset:
     """Load the questions and databases of ``sample``, ``published`` or a folder; ``ConfigError`` if missing."""
     if data == "sample":
         return _load_sample()
-    folder = source_folder("intercode") if data == "published" else Path(data)
+    folder = "intercode" if data == "published" else Path(data)
     tasks = find_file(folder, "ic_spider_dev.json", SOURCE)
     return _load(tasks, find_file(folder, "ic_spider_dbs.sql", SOURCE))
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from everystep.core.errors import DataError, ToolError
 from everystep.environments.code.packages import code_folder
-from everystep.environments.published import find_file, source_folder
+from everystep.environments.published import find_file
 from everystep.tools.code_map import CodeMap, map_source
 from everystep.tools.patches import FilePatch, apply_patch, changed_lines, read_patch
 
@@ -54,7 +54,7 @@ class Issue:
 @cache
 def issues(folder: Path | None = None) -> tuple[Issue, ...]:
     """Return the 300 issues in the order of the table; ``ConfigError`` says where it comes from."""
-    path = find_file(folder or source_folder("swe_bench_lite"), FILE, SOURCE)
+    path = find_file(folder or "swe_bench_lite", FILE, SOURCE)
     csv.field_size_limit(10_000_000)
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:

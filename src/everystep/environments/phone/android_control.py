@@ -34,7 +34,7 @@ from everystep.environments.phone.android_acts import (
     write_act,
 )
 from everystep.environments.phone.strokes import Box, Point
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.published import SAMPLES, find_file, read_text
 
 FOLDER, FILE = "android_control", "android_control_evaluation_std.jsonl"
 SOURCE = "https://github.com/X-PLUG/MobileAgent (MIT), UI-S1/evaluation/dataset; AndroidControl itself is Apache-2.0"
@@ -178,7 +178,7 @@ class AndroidControl:
 
 def walks(data: str = "published") -> tuple[Walk, ...]:
     """Return the episodes of the file (or the packaged ``sample``), in order. ``ConfigError`` says where it comes from, ``DataError`` which line is of another form."""
-    return _walks(SAMPLES / _SAMPLE if data == "sample" else find_file(source_folder(FOLDER), FILE, SOURCE))
+    return _walks(SAMPLES / _SAMPLE if data == "sample" else find_file(FOLDER, FILE, SOURCE))
 
 
 @lru_cache(maxsize=2)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from everystep.core.errors import DataError
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.published import SAMPLES, find_file, read_text
 
 SOURCE = "https://github.com/X-PLUG/MobileAgent (MIT), folder Mobile-Agent-E/data/Mobile-Eval-E"
 FILES = tuple(f"scenario_{number}_v1.json" for number in range(1, 6))
@@ -42,7 +42,7 @@ def sample() -> list[EvalTask]:
 
 def load(folder: Path | None = None) -> list[EvalTask]:
     """Return all 25 tasks, from ``folder`` or from ``mobile_eval`` below ``EVERYSTEP_DATA``; ``ConfigError`` says where to get them."""
-    home = folder or source_folder("mobile_eval")
+    home = folder or "mobile_eval"
     return [task for name in FILES for task in _read(find_file(home, name, SOURCE))]
 
 

@@ -170,7 +170,7 @@ def load_levels(levels: str) -> tuple[str, ...]:
         folder = Path(levels)
     files = sorted(folder.rglob("*.txt*")) if folder is not None else []
     if not files:
-        find_file(folder, "000.txt", SOURCE)  # raises with where to get it
+        find_file(folder or "boxoban", "000.txt", SOURCE)  # raises with where to get it
     return _load(tuple(files))
 
 

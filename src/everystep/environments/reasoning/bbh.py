@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from everystep.core.errors import ConfigError, DataError, did_you_mean
-from everystep.environments.published import find_file, read_text, source_folder
+from everystep.environments.published import find_file, read_text
 
 SOURCE = "https://github.com/suzgunmirac/BIG-Bench-Hard (MIT): its folder bbh"
 FAMILIES = (
@@ -39,7 +39,7 @@ def questions_of(family: str) -> tuple[tuple[str, str], ...]:
     """Return questions and answers of a family, in order, from ``EVERYSTEP_DATA/bbh``. ``ConfigError`` where the file is not there, ``DataError`` for another form."""
     if family not in FAMILIES:
         raise ConfigError(f"bbh has no family {family!r} here. {did_you_mean(family, FAMILIES)}")
-    path = find_file(source_folder("bbh"), f"{family}.json", SOURCE)
+    path = find_file("bbh", f"{family}.json", SOURCE)
     try:
         body: Any = json.loads(read_text(path))
         return tuple((_text(one["input"]), _text(one["target"])) for one in body["examples"])

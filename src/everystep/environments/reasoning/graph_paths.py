@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from everystep.core.errors import DataError
-from everystep.environments.published import find_file, read_text, source_folder
+from everystep.environments.published import find_file, read_text
 
 SOURCE = "https://github.com/bryanzhou008/Multimodal-Graph-Script-Learning (MIT), folder data"
 FOLDER = "graph_scripts"
@@ -73,8 +73,7 @@ def starts(paths: Iterable[Sequence[str]]) -> list[Start]:
 
 def procedures() -> tuple[Procedure, ...]:
     """Return the 17 tasks. ``ConfigError`` where the files are not there, ``DataError`` where a path has a step that its list lacks."""
-    folder = source_folder(FOLDER)
-    return _read(find_file(folder, LISTS, SOURCE), find_file(folder, PATHS, SOURCE))
+    return _read(find_file(FOLDER, LISTS, SOURCE), find_file(FOLDER, PATHS, SOURCE))
 
 
 def split(some: Sequence[Procedure], seed: int, *, share: float = 0.2) -> list[Part]:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from everystep.core.errors import ConfigError, DataError, did_you_mean
 from everystep.core.records import Action, Observation, Task
 from everystep.environments.exact import ExactEnvironment, Outcome, check_place, check_range, make_task
-from everystep.environments.published import find_file, read_text, source_folder
+from everystep.environments.published import find_file, read_text
 
 SOURCE = "https://github.com/karthikv792/LLMs-Planning (MIT): plan-bench"
 FILES: Mapping[str, str] = {
@@ -191,7 +191,7 @@ class PlanCase:
 @cache
 def plan_cases(part: str) -> tuple[PlanCase, ...]:
     """Return the published cases of ``generation`` or ``verification``. ``ConfigError`` where the file is not there, ``DataError`` for another form."""
-    path = find_file(source_folder("planbench"), FILES[part], SOURCE)
+    path = find_file("planbench", FILES[part], SOURCE)
     try:
         return tuple(map(_case, json.loads(read_text(path))["instances"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from everystep.core.errors import DataError
 from everystep.core.records import Json
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.published import SAMPLES, find_file, read_text
 
 SOURCE = "https://github.com/ifujisawa/proc-bench (MIT): run its generator"
 FAMILIES: Mapping[str, str] = {
@@ -74,7 +74,7 @@ def find_cases(cases: str) -> Path:
     path = Path(cases)
     if cases != "published" and path.is_file():
         return path
-    folder = source_folder("procbench") if cases == "published" else path
+    folder = "procbench" if cases == "published" else path
     return find_file(folder, "procbench_cases.jsonl", SOURCE)
 
 

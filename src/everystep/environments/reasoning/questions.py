@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from everystep.core.errors import ConfigError, DataError, did_you_mean
 from everystep.core.records import Action, Observation, Task
 from everystep.environments.exact import ExactEnvironment, Outcome, check_place, check_range, make_task
-from everystep.environments.published import find_file, read_text, source_folder
+from everystep.environments.published import find_file, read_text
 from everystep.environments.reasoning import bbh
 
 _LIMIT = 20_000
@@ -205,7 +205,7 @@ def _questions(name: str) -> tuple[Question, ...]:
 
 def _records(name: str) -> Iterator[Question]:
     one = SETS[name]
-    path = find_file(source_folder(one.folder), one.file, one.source)
+    path = find_file(one.folder, one.file, one.source)
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             try:

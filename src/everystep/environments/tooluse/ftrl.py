@@ -15,7 +15,7 @@ from typing import Any
 
 from everystep.core.errors import ConfigError, DataError
 from everystep.core.records import Json, Step, Task
-from everystep.environments.published import SAMPLES, find_file, source_folder
+from everystep.environments.published import SAMPLES, find_file
 from everystep.tools.sandbox import Ended, Sandbox
 from everystep.tools.tool import Tool, ToolResult, reading
 from everystep.tools.toolbox import ToolBox
@@ -84,7 +84,7 @@ def load_cases(data: str = "sample") -> list[Case]:
     if data == "sample":
         path = SAMPLES / SAMPLE
     elif data == "published":
-        path = find_file(source_folder("ftrl"), "ftrl_test.parquet", SOURCE)
+        path = find_file("ftrl", "ftrl_test.parquet", SOURCE)
     else:
         path = Path(data)
     if not path.is_file():

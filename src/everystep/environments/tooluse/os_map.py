@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from everystep.core.errors import DataError
-from everystep.environments.published import find_file, read_text, source_folder
+from everystep.environments.published import find_file, read_text
 
 SOURCE = (
     "https://github.com/OS-Copilot/OS-Map (MIT), folder evaluation_examples, a file a line as {path, data}"
@@ -84,7 +84,7 @@ def listed(value: Any) -> list[Any]:
 
 def desktop_tasks() -> tuple[DesktopTask, ...]:
     """Return the tasks in the order of the mapping file. ``ConfigError`` where the file is not there, ``DataError`` where it is another."""
-    return _tasks(find_file(source_folder(FOLDER), FILE, SOURCE))
+    return _tasks(find_file(FOLDER, FILE, SOURCE))
 
 
 def matrix(tasks: Iterable[DesktopTask], column: Callable[[DesktopTask], str]) -> dict[str, dict[str, int]]:

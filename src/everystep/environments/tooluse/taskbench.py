@@ -23,7 +23,7 @@ from everystep.environments.exact import (
     split_of,
     split_seed,
 )
-from everystep.environments.published import find_file, read_text, source_folder
+from everystep.environments.published import find_file, read_text
 from everystep.environments.tooluse.backinstruct import KINDS, made
 from everystep.environments.tooluse.toolgraph import (
     FOLDER,
@@ -91,7 +91,7 @@ def published(domain: str, model: str) -> Iterator[Answered]:
     name = f"plans_{domain}_{model}.json"
     where = f"{GNN4TASKPLAN.partition(':')[0]}: prediction/{domain}/MODEL/direct.json as plans_{domain}_MODEL.json"
     where += ", with the model's name in small letters without signs"
-    for record in records(read_text(find_file(source_folder(FOLDER), name, where)), name):
+    for record in records(read_text(find_file(FOLDER, name, where)), name):
         yield Answered(
             id=str(record.get("id")), request=str(record.get("user_request", "")), plan=plan_of(record)
         )

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from everystep.core.errors import ConfigError, DataError, did_you_mean
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.published import SAMPLES, find_file, read_text
 
 FOLDER = "taskbench"
 JARVIS = "https://github.com/microsoft/JARVIS (MIT): taskbench/data_DOMAIN/FILE as DOMAIN_FILE"
@@ -161,7 +161,7 @@ def _tool(node: Mapping[str, Any]) -> Tool:
 def text_of(domain: str, name: str) -> str:
     """Return a published file of a domain; ``ConfigError`` says where it comes from."""
     where = GNN4TASKPLAN if domain in GOLD else JARVIS
-    return read_text(find_file(source_folder(FOLDER), f"{domain}_{name}", where))
+    return read_text(find_file(FOLDER, f"{domain}_{name}", where))
 
 
 def records(text: str, what: str) -> Iterator[Mapping[str, Any]]:

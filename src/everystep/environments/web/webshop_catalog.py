@@ -20,7 +20,7 @@ from typing import Any
 
 from everystep.core.errors import ConfigError
 from everystep.environments.bm25 import Index, best, index_of
-from everystep.environments.published import SAMPLES, find_file, read_text, source_folder
+from everystep.environments.published import SAMPLES, find_file, read_text
 
 SOURCE = (
     "https://github.com/princeton-nlp/WebShop (the 1,000 products: products_1k.jsonl, items_ins_v2_1000.json)"
@@ -208,7 +208,7 @@ def load_catalog(data: str) -> Catalog:
         raw = json.loads((SAMPLES / SAMPLE).read_text(encoding="utf-8"))
         records, asked = raw["products"], raw["instructions"]
     else:
-        folder = source_folder("webshop") if data == "published" else Path(data)
+        folder = "webshop" if data == "published" else Path(data)
         lines = read_text(find_file(folder, "products_1k.jsonl", SOURCE)).splitlines()
         records = [json.loads(line) for line in lines]
         asked = json.loads(read_text(find_file(folder, "items_ins_v2_1000.json", SOURCE)))
