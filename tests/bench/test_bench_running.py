@@ -116,3 +116,11 @@ def test_ratios_are_taken_over_all_cases(tmp_path: Path) -> None:
 
     table = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert [row["number.hit"] for row in table] == [3.0, 1.0]
+
+
+def test_the_report_says_why_attempts_were_lost(tmp_path: Path) -> None:
+    errors = ["task 1: no pytest", "task 22: no pytest", "", "the worker died"]
+    rows = [Row(case=f"{n}", run=0, problem=f"{n}", numbers={}, error=one) for n, one in enumerate(errors)]
+    told = report(Numbers(4, str(tmp_path)), rows)
+    assert "- 2 of 3: task 1: no pytest\n- 1 of 3: the worker died" in told
+    assert "Lost" not in report(Numbers(4, str(tmp_path)), rows[2:3])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import comb
@@ -114,7 +115,7 @@ def report(benchmark: Benchmark, rows: Sequence[Row], tags: Sequence[str] = ()) 
         f"{told.attempts:,} attempts at {told.cases:,} cases, {told.lost:,} lost (counted as failed); a case takes {told.steps:.1f} steps, "
         f"{told.prompt_tokens:,.0f} tokens read, {told.sampled_tokens:,.0f} written, {told.seconds:.3g} s."
     )
-    lines += ["", cost]
+    lines += ["", cost, *_why_lost(rows)]
     for tag in tags:
         parts = by_tag(benchmark, rows, tag)
         lines += [
@@ -127,6 +128,28 @@ def report(benchmark: Benchmark, rows: Sequence[Row], tags: Sequence[str] = ()) 
             lines.append(f"| {value} | " + " | ".join(map(str, some.values())) + f" | {count:,} |")
     lines += ["", f"Source: {benchmark.about.source}. Licence: {benchmark.about.licence}."]
     return "\n".join(lines) + "\n"
+
+
+def _why_lost(rows: Sequence[Row]) -> list[str]:
+    """Return the most frequent reasons of lost attempts, digits aside."""
+    lost = [row.error for row in rows if row.error]
+    kinds = Counter(re.sub(r"\d+", "N", one) for one in lost)
+    shown = {
+        kind: next(one for one in lost if re.sub(r"\d+", "N", one) == kind)
+        for kind, _ in kinds.most_common(3)
+    }
+    return (
+        [
+            "",
+            "Lost:",
+            *(
+                f"- {kinds[kind]:,} of {len(lost):,}: {' '.join(one.split())[:300]}"
+                for kind, one in shown.items()
+            ),
+        ]
+        if lost
+        else []
+    )
 
 
 def write_parquet(rows: Sequence[Row], path: Path) -> None:

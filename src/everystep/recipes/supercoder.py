@@ -9,9 +9,9 @@ token vectors of SmolLM2 choose where a model chooses; mutations of the localise
 
     EVERYSTEP_DATA=DATA everystep reproduce supercoder
 
-needs the archives that the error names (``pip download``), DATA/swe_bench_lite for the part ``published``, and the sandbox. Measured (commit aec0457; docs/recipes/supercoder.md): right file
-among the first five 0.787 [0.730, 0.839] on 230 issues, words alone 0.735; a unit by name is always as meant, lines off by one never; the gate breaks nothing and loses no repair (0.20, with retry 0.25, with as many more
-candidates 0.25).
+needs the archives that the error names (``pip download``), DATA/swe_bench_lite for the part ``published``, and the sandbox. Measured (commits aec0457, a10adac; docs/recipes/supercoder.md): right file
+among the first five 0.787 [0.730, 0.839] on 230 issues, words alone 0.735; a unit by name is always as meant, lines off by one never; the gate breaks nothing and loses no repair (0.08, with retry 0.16, with as many more
+candidates 0.14).
 """
 
 from __future__ import annotations

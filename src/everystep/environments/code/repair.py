@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import ClassVar
 
 from everystep.core.errors import ConfigError, ToolError, WorldError
@@ -197,7 +198,11 @@ class CodeRepair:
         return self.attempts
 
     def make(self) -> Repairing:
-        """Return an environment for bugs of this world."""
+        """Return an environment for bugs of this world. ``ConfigError`` where the package that runs tests is missing."""
+        if find_spec("pytest") is None:
+            raise ConfigError(
+                "code_repair runs the tests of projects with pytest. Install it with: pip install pytest"
+            )
         return Repairing(self)
 
     def size(self, split: str) -> int:
