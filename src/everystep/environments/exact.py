@@ -260,6 +260,17 @@ def check_range(world: str, option: str, value: float, low: float, high: float) 
         raise ConfigError(f"{world}: option {option!r} is {value!r}; it must lie from {low} to {high}.")
 
 
+def free_text(text: str, most: int, what: str) -> Action:
+    """Return any text up to ``most`` characters that is not blank as an action, another one as an invalid one that says ``what`` was expected.
+
+    >>> free_text(" ", 1000, "an answer").reason
+    'expected an answer of 1 to 1,000 characters'
+    """
+    if not text.strip() or len(text) > most:
+        return Action(text=text, valid=False, reason=f"expected {what} of 1 to {most:,} characters")
+    return Action(text=text)
+
+
 def check_place(split: str, index: int, size: int | None = None) -> None:
     """Raise ``ConfigError`` for a split or an index that does not exist."""
     if split not in SPLITS:

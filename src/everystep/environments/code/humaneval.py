@@ -24,7 +24,7 @@ from typing import ClassVar
 from everystep.core.errors import ConfigError, DataError, WorldError
 from everystep.core.protocols import Transition
 from everystep.core.records import Action, Observation, Task
-from everystep.environments.exact import check_place, check_range, make_task
+from everystep.environments.exact import check_place, check_range, free_text, make_task
 from everystep.tools.sandbox import Ended, Limits, Sandbox
 
 _LIMIT = 50_000
@@ -122,9 +122,7 @@ class Judged:
 
     def parse(self, text: str) -> Action:
         """Accept any code up to 50,000 characters that is not blank."""
-        if not text.strip() or len(text) > _LIMIT:
-            return Action(text=text, valid=False, reason=f"expected code of 1 to {_LIMIT:,} characters")
-        return Action(text=text)
+        return free_text(text, _LIMIT, "code")
 
     def step(self, action: Action) -> Transition:
         """Run the tests on the answer; the episode ends."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from everystep.core.codec import decode, encode
-from everystep.core.errors import StoreError, WorldError
+from everystep.core.errors import ConfigError, StoreError, WorldError
 from everystep.core.protocols import Transition
 from everystep.core.records import Action, Json, Observation, Task
-from everystep.environments.exact import rebuilt
+from everystep.environments.exact import check_range, rebuilt
 from everystep.tools.java import Kind, Machine, hold, let_go
 
 LONGEST = 300
@@ -80,6 +80,14 @@ class GameWorld(Protocol):
     def alone(self, task: Task) -> bool: ...
 
     def game_of(self, machine: Machine) -> Game: ...
+
+
+def check_options(world: str, *, horizon: int, timeout_s: float, held_out: str) -> None:
+    """Check the options that all text games have; ``ConfigError`` names the one that is wrong."""
+    check_range(world, "horizon", horizon, 1, 10_000)
+    check_range(world, "timeout_s", timeout_s, 0.1, 3600)
+    if held_out not in ("test", "dev"):
+        raise ConfigError(f"{world}: held_out is {held_out!r}; expected test or dev.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

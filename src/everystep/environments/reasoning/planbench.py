@@ -15,7 +15,14 @@ from typing import Any, ClassVar
 
 from everystep.core.errors import ConfigError, DataError, did_you_mean
 from everystep.core.records import Action, Observation, Task
-from everystep.environments.exact import ExactEnvironment, Outcome, check_place, check_range, make_task
+from everystep.environments.exact import (
+    ExactEnvironment,
+    Outcome,
+    check_place,
+    check_range,
+    free_text,
+    make_task,
+)
 from everystep.environments.published import find_file, read_text
 
 SOURCE = "https://github.com/karthikv792/LLMs-Planning (MIT): plan-bench"
@@ -294,9 +301,7 @@ class PlanBench:
 
     def parse(self, text: str) -> Action:
         """Accept any text up to 20,000 characters that is not blank."""
-        if not text.strip() or len(text) > _LIMIT:
-            return Action(text=text, valid=False, reason=f"expected an answer of 1 to {_LIMIT:,} characters")
-        return Action(text=text)
+        return free_text(text, _LIMIT, "an answer")
 
     def advance(self, state: State, action: Action) -> Outcome[State]:
         """End the episode: reward 1 for a plan that reaches the goal, or for the right verdict."""

@@ -13,12 +13,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 from everystep.core.errors import ConfigError, DataError, did_you_mean
 from everystep.core.records import Action, Observation, Task
-from everystep.environments.exact import ExactEnvironment, Outcome, check_place, check_range, make_task
-from everystep.environments.published import find_file, read_text
+from everystep.environments.exact import (
+    ExactEnvironment,
+    Outcome,
+    check_place,
+    check_range,
+    free_text,
+    make_task,
+)
+from everystep.environments.published import find_file, read_text, source_folder
 from everystep.environments.reasoning import bbh
 
 _LIMIT = 20_000
@@ -195,11 +203,11 @@ BBH = "bbh"
 
 def questions(name: str) -> tuple[Question, ...]:
     """Return the questions of a set, in order. ``ConfigError`` where the files are not there, ``DataError`` for a record of another form."""
-    return _questions(name)
+    return _questions(name, source_folder(SETS[name].folder if name in SETS else BBH))
 
 
 @lru_cache(maxsize=8)
-def _questions(name: str) -> tuple[Question, ...]:
+def _questions(name: str, where: Path | None) -> tuple[Question, ...]:  # noqa: ARG001 -- other data is read anew
     return tuple(_bbh() if name == BBH else _records(name))
 
 
@@ -285,9 +293,7 @@ class Questions:
 
     def parse(self, text: str) -> Action:
         """Accept any text up to 20,000 characters that is not blank."""
-        if not text.strip() or len(text) > _LIMIT:
-            return Action(text=text, valid=False, reason=f"expected an answer of 1 to {_LIMIT:,} characters")
-        return Action(text=text)
+        return free_text(text, _LIMIT, "an answer")
 
     def advance(self, state: State, action: Action) -> Outcome[State]:
         """End the episode: reward 1 for the right answer."""

@@ -85,7 +85,8 @@ def _folder() -> Path:
 
 
 @cache
-def _script() -> str:
+def look_script() -> str:
+    """Return the program that lists a page's elements in a browser."""
     return Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
@@ -161,7 +162,7 @@ class Browser:
         page.open((_folder() / "miniwob" / f"{self._name}.html").as_uri())
         try:
             page.evaluate(
-                f"Math.seedrandom('{seed}'); {_script()}; __everystep.begun = core.startEpisodeReal()"
+                f"Math.seedrandom('{seed}'); {look_script()}; __everystep.begun = core.startEpisodeReal()"
             )
             for _ in range(50):
                 if page.evaluate("WOB_TASK_READY"):

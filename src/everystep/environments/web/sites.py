@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -37,6 +36,7 @@ from everystep.environments.web import forum as web_forum
 from everystep.environments.web import shop as web_shop
 from everystep.environments.web import wiki as web_wiki
 from everystep.environments.web.miniwob import line_of as listed_line
+from everystep.environments.web.miniwob import look_script
 from everystep.environments.web.site import BASE, Goal, Site, read_query
 from everystep.environments.web.way import Here, next_action
 from everystep.tools import browsing
@@ -290,8 +290,7 @@ class Browser:
             self._line = {one.id: line_of(one) for one in nodes_of(short) if one.id}
 
     def _lines(self, page: Page) -> tuple[str, dict[int, AXNode]]:
-        script = Path(__file__).with_name("miniwob.js").read_text(encoding="utf-8")
-        listed = page.evaluate(f"window.core = {{}}; {script}; __everystep.look()")
+        listed = page.evaluate(f"window.core = {{}}; {look_script()}; __everystep.look()")
         of = {one.dom: one for one in nodes_of(self.tree) if one.dom}
         doms = browsing.elements(page, "__everystep.nodes")
         text = "\n".join(listed_line(number, one) for number, one in enumerate(listed, start=1))
